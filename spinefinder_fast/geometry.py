@@ -129,7 +129,7 @@ class Grid:
         return shifted @ np.linalg.inv(self.affine[:3, :3]).T
 
     def contains(self, points_lps: ArrayLike) -> NDArray[np.bool_]:
-        """Whether points in LPS mm, shape (n, 3), lie inside the grid's voxels (half a voxel beyond the outer centres)."""
+        """Whether points in LPS mm, shape (n, 3), lie inside the grid's voxels, outer edges included."""
         vox = self.to_voxel(points_lps)
         return np.asarray(((vox >= -0.5) & (vox <= np.array(self.shape) - 0.5)).all(axis=-1))
 

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which vertebra is it? The identification network over whole sagittal slices (paper, section 2.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from spinefinder_fast.networks.identification import SLICES, TARGET
+from spinefinder_fast.volume import normalise, padding_value
+
+if TYPE_CHECKING:
+    from spinefinder_fast.networks.weights import Model
+    from spinefinder_fast.volume import Volume
+
+MULTIPLE = 16
+"""Four times pooled: the sides of the network's input are multiples of this."""
+
+
+def identify(volume: Volume, mask: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
+    """The label of every voxel as the network regresses it: (X, Y, Z) float32, not rounded, 0 in skipped slices.
+
+    Whole sagittal slices, with their neighbours as channels and padded to a multiple of 16, from the first to the last
+    slice in which a vertebra was detected. Rounding and the product with the mask are left to the aggregation.
+
+    Args:
+        volume: HU on the grid of the model.
+        mask: (X, Y, Z) uint8, the result of `detect`; an empty one gives zeros.
+        model: its identification network is run.
+    """
+    labels = np.zeros(volume.array.shape, np.float32)
+    detected = np.flatnonzero(mask.any(axis=(1, 2)))
+    if not len(detected):
+        return labels
+    rows, columns = volume.array.shape[1:]
+    first, last = int(detected[0]), int(detected[-1])
+    padding = ((TARGET, SLICES - 1 - TARGET), (0, -rows % MULTIPLE), (0, -columns % MULTIPLE))
+    padded = np.pad(normalise(volume.array, model.intensity), padding, constant_values=padding_value(model.intensity))
+    with torch.inference_mode():
+        for i in range(first, last + 1):
+            # Padded slice i + TARGET is slice i, so the window i-TARGET .. of the scan starts at padded slice i.
+            window = torch.from_numpy(padded[None, i : i + SLICES]).to(model.device)
+            labels[i] = model.identification(window)[0, 0, :rows, :columns].float().cpu().numpy()
+    return labels

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What both U-Nets are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+KERAS_MOMENTUM = 0.1
+"""Weight of the OLD running statistics in the published code's batch normalisation; PyTorch wants the new one's."""
+
+
+class ConvBlock(nn.Module):
+    """Two convolutions of one size ("same" padding), each followed by batch normalisation and ReLU.
+
+    Args:
+        dimensions: 2 or 3.
+        inputs: channels that come in.
+        outputs: channels that go out of both convolutions.
+        kernel: size of both kernels, one number or one per dimension.
+    """
+
+    def __init__(self, dimensions: int, inputs: int, outputs: int, kernel: int | tuple[int, ...]) -> None:
+        super().__init__()
+        conv = nn.Conv3d if dimensions == 3 else nn.Conv2d
+        norm = nn.BatchNorm3d if dimensions == 3 else nn.BatchNorm2d
+        layers: list[nn.Module] = []
+        for channels in (inputs, outputs):
+            # The batch normalisation has a bias of its own; the paper's parameter count includes both.
+            layers += [
+                conv(channels, outputs, kernel, padding="same"),  # type: ignore[arg-type]
+                norm(outputs, eps=1e-3, momentum=1 - KERAS_MOMENTUM),
+                nn.ReLU(inplace=True),
+            ]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)  # type: ignore[no-any-return]
+
+
+def scaled(filters: Sequence[int], width: float) -> list[int]:
+    """Filter counts times `width`, rounded.
+
+    Raises:
+        ValueError: a level would be left without a filter.
+    """
+    result = [round(f * width) for f in filters]
+    if min(result) < 1:
+        raise ValueError(f"width {width} leaves a level of {list(filters)} filters empty; choose a larger width")
+    return result

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two losses of the paper."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+BACKGROUND_WEIGHT, VERTEBRA_WEIGHT = 0.1, 0.9
+"""Class weights of Eq. 1: vertebrae are rare in a scan."""
+
+
+def detection_loss(logits: Tensor, vertebra: Tensor) -> Tensor:
+    """Weighted cross entropy (Eq. 1, with the minus sign that the paper drops), mean over voxels.
+
+    Each voxel's term counts with its own class weight and the sum is divided by the number of voxels, as Eq. 1 is
+    written, and not by the sum of the weights, as `torch.nn.functional.cross_entropy` would by itself.
+
+    Args:
+        logits: (N, 2, X, Y, Z) float, background and vertebra.
+        vertebra: (N, X, Y, Z) integer or bool, not 0 where the voxel belongs to a vertebra.
+    """
+    truth = vertebra != 0
+    entropy = torch.nn.functional.cross_entropy(logits.float(), truth.long(), reduction="none")
+    weight = torch.where(truth, VERTEBRA_WEIGHT, BACKGROUND_WEIGHT)
+    return (weight * entropy).mean()
+
+
+def identification_loss(predicted: Tensor, labels: Tensor) -> Tensor:
+    """Mean absolute error of the label over pixels that have one (Eq. 2); 0 where no pixel has.
+
+    Args:
+        predicted: (N, 1, Y, Z) float, the regressed label.
+        labels: (N, Y, Z) integer, 1..26, and 0 for background, which does not count.
+    """
+    labelled = labels != 0
+    error = (predicted[:, 0].float() - labels.float()).abs()
+    return (error * labelled).sum() / labelled.sum().clamp(min=1)

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights on disk: safetensors beside a manifest that says what they are and holds their sha256.
+
+A model is a folder with ``manifest.json`` and one ``.safetensors`` file per network. The bytes are hashed before they
+are parsed, and whatever does not fit is refused: there is no fallback, for wrong weights give confident nonsense.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from spinefinder_fast.errors import WeightsError
+from spinefinder_fast.networks.detection import DetectionNetwork
+from spinefinder_fast.networks.identification import IdentificationNetwork
+from spinefinder_fast.networks.torchscript import compile_network
+
+Kind = Literal["detection", "identification"]
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+DEFAULT_FOLDER = Path(__file__).parent.parent / "weights"
+"""The weights that the package ships."""
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What must be known of a network before it can be run.
+
+    Attributes:
+        kind: ``"detection"`` or ``"identification"``.
+        width: factor on the paper's numbers of filters.
+        spacing_mm: isotropic grid it was trained on, mm.
+        intensity: how HU become its input: ``"window"`` or ``"zscore"`` (see `volume.normalise`).
+    """
+
+    kind: Kind
+    width: float
+    spacing_mm: float
+    intensity: Literal["window", "zscore"] = "window"
+
+    def build(self) -> nn.Module:
+        """The eager network, with fresh random weights."""
+        return DetectionNetwork(self.width) if self.kind == "detection" else IdentificationNetwork(self.width)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Both networks, compiled, and what they expect.
+
+    Attributes:
+        detection: TorchScript, (N, 1, X, Y, Z) -> logits (N, 2, X, Y, Z).
+        identification: TorchScript, (N, 8, Y, Z) -> labels (N, 1, Y, Z).
+        spacing_mm: the isotropic grid both work on, mm.
+        intensity: how HU become their input.
+        device: where they are.
+        id: short hash that names the weights in every result.
+    """
+
+    detection: nn.Module
+    identification: nn.Module
+    spacing_mm: float
+    intensity: Literal["window", "zscore"] = "window"
+    device: str = "cpu"
+    id: str = "unnamed"
+
+
+def save_network(network: nn.Module, spec: NetworkSpec, folder: Path, provenance: dict[str, Any] | None = None) -> None:
+    """Write one network's weights into a model folder and enter it in the manifest.
+
+    Kernels are stored as float16, which halves the file and moves no output by more than rounding; biases and batch
+    statistics stay float32.
+
+    Args:
+        network: eager network that `spec` builds.
+        spec: what it is.
+        folder: the model folder; made where it is missing.
+        provenance: what it was trained on and how, kept verbatim in the manifest.
+    """
+    from safetensors.torch import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: (tensor.half() if tensor.ndim > 1 else tensor).detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    data = save(tensors)
+    file = folder / f"{spec.kind}.safetensors"
+    file.write_bytes(data)
+    path = folder / MANIFEST
+    manifest: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"format": FORMAT, "networks": {}}
+    manifest["networks"][spec.kind] = {
+        "file": file.name,
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        **asdict(spec),
+        "provenance": provenance or {},
+    }
+    path.write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def read_manifest(folder: Path = DEFAULT_FOLDER) -> dict[str, Any]:
+    """The manifest of a model folder.
+
+    Raises:
+        WeightsError: it is missing, not JSON, or of another format.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise WeightsError(
+            "E_WEIGHTS_MISSING", f"no {MANIFEST} in {folder}; reinstall the package or name a folder of weights"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise WeightsError("E_WEIGHTS_FORMAT", f"{path} is not JSON ({error}); reinstall the package") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise WeightsError("E_WEIGHTS_VERSION", f"{path} is not of format {FORMAT}; use weights of this version")
+    return manifest
+
+
+def load_network(kind: Kind, folder: Path = DEFAULT_FOLDER) -> tuple[nn.Module, NetworkSpec]:
+    """The eager network of a model folder, on the CPU in float32, and its specification.
+
+    Raises:
+        WeightsError: the file is missing, its bytes are not those of the manifest, or its tensors do not fit.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    manifest = read_manifest(folder)
+    entry = manifest.get("networks", {}).get(kind)
+    if entry is None:
+        raise WeightsError("E_WEIGHTS_MISSING", f"{folder / MANIFEST} has no {kind} network; train one or reinstall")
+    try:
+        spec = NetworkSpec(**{field.name: entry[field.name] for field in fields(NetworkSpec)})
+        file, expected = folder / entry["file"], entry["sha256"]
+    except KeyError as error:
+        raise WeightsError("E_WEIGHTS_FORMAT", f"{folder / MANIFEST} lacks {error} for {kind}; reinstall") from error
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise WeightsError("E_WEIGHTS_MISSING", f"{file} cannot be read ({error.strerror}); reinstall") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise WeightsError(
+            "E_WEIGHTS_HASH", f"{file} has sha256 {found[:12]}, {expected[:12]} is needed; reinstall the package"
+        )
+    network = spec.build()
+    wanted = {n: t.shape for n, t in network.state_dict().items() if not n.endswith("num_batches_tracked")}
+    try:
+        tensors = {name: tensor.float() for name, tensor in load(data).items()}
+    except SafetensorError as error:
+        raise WeightsError("E_WEIGHTS_FORMAT", f"{file} is not a safetensors file ({error}); reinstall") from error
+    for name in wanted.keys() | tensors.keys():
+        if name not in wanted or name not in tensors or wanted[name] != tensors[name].shape:
+            raise WeightsError("E_WEIGHTS_TABLE", f"{file}: tensor {name} does not fit {kind} of width {spec.width}")
+        if not bool(torch.isfinite(tensors[name]).all()):
+            raise WeightsError("E_WEIGHTS_TABLE", f"{file}: tensor {name} is not finite; reinstall the package")
+    network.load_state_dict(tensors, strict=False)
+    return network.eval(), spec
+
+
+def load_model(folder: Path | str | None = None, device: str = "cpu") -> Model:
+    """Both networks of a model folder, compiled for `device`.
+
+    Args:
+        folder: with ``manifest.json``; None for the weights of the package.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+
+    Raises:
+        WeightsError: the weights are missing, damaged, or the two networks do not belong together.
+    """
+    home = DEFAULT_FOLDER if folder is None else Path(folder)
+    detection, of_detection = load_network("detection", home)
+    identification, of_identification = load_network("identification", home)
+    if (of_detection.spacing_mm, of_detection.intensity) != (of_identification.spacing_mm, of_identification.intensity):
+        raise WeightsError(
+            "E_WEIGHTS_TABLE",
+            f"{home}: detection works at {of_detection.spacing_mm} mm on {of_detection.intensity} intensities, "
+            f"identification at {of_identification.spacing_mm} mm on {of_identification.intensity}; train both alike",
+        )
+    networks = read_manifest(home)["networks"]
+    return Model(
+        detection=compile_network(detection.to(device)),
+        identification=compile_network(identification.to(device)),
+        spacing_mm=of_detection.spacing_mm,
+        intensity=of_detection.intensity,
+        device=device,
+        id="+".join(networks[kind]["sha256"][:8] for kind in ("detection", "identification")),
+    )

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole method: scan -> volume -> detection -> identification -> centroids, as in the paper's Fig. 1."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from spinefinder_fast.centroids import Threshold, aggregate
+from spinefinder_fast.detection import detect
+from spinefinder_fast.identification import identify
+from spinefinder_fast.networks.weights import Model, load_model
+from spinefinder_fast.scan import Scan, read_scan
+from spinefinder_fast.spine import Spine
+from spinefinder_fast.volume import resample
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+
+def locate(scan: str | PathLike[str] | Scan, model: Model | None = None, *, threshold: Threshold = "in_view") -> Spine:
+    """Find and name the vertebrae in a CT scan.
+
+    Args:
+        scan: a NIfTI, NRRD or MHA file, a folder of one DICOM series, or a `Scan` already read.
+        model: from `load_model`; None for the weights of the package, loaded once and kept.
+        threshold: how many votes make a vertebra, see `centroids.aggregate`.
+
+    Returns:
+        The labelled centroids in LPS mm; ``.voxels()`` gives them in the voxels of the file.
+
+    Raises:
+        ScanError: the scan cannot be read or is not a CT that can be used safely.
+        WeightsError: the weights are missing or damaged.
+    """
+    model = model or _default_model()
+    clock = _Clock()
+    scan = scan if isinstance(scan, Scan) else read_scan(scan)
+    clock.lap("load")
+    volume = resample(scan, model.spacing_mm)
+    clock.lap("resample")
+    mask = detect(volume, model)
+    clock.lap("detect")
+    labels = identify(volume, mask, model)
+    clock.lap("identify")
+    vertebrae = aggregate(labels, mask, volume.grid, threshold)
+    clock.lap("aggregate")
+    return Spine(
+        vertebrae=tuple(vertebrae),
+        grid=scan.file_grid,
+        source=scan.name,
+        warnings=scan.warnings,
+        details={"weights": model.id, "spacing_mm": model.spacing_mm, "threshold": threshold, "seconds": clock.laps},
+    )
+
+
+class _Clock:
+    """Seconds of each stage, in order."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = perf_counter()
+        self.laps[stage] = round(now - self._last, 4)
+        self._last = now
+
+
+@lru_cache(maxsize=1)
+def _default_model() -> Model:
+    return load_model()

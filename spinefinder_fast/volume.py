@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a scan to what the networks see: an isotropic canonical volume with normalised intensities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from spinefinder_fast.geometry import Grid
+
+if TYPE_CHECKING:
+    from spinefinder_fast.scan import Scan
+
+AIR_HU = -1000.0
+
+WINDOW_HU = (-1000.0, 1500.0)
+"""What the default normalisation keeps apart: air and lung to cortical bone; metal is as bright as bone."""
+
+WINDOW_SCALE_HU = 500.0
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A scan on the grid of the networks.
+
+    Attributes:
+        array: (X, Y, Z) float32, C order, HU.
+        grid: canonical grid with isotropic spacing.
+    """
+
+    array: NDArray[np.float32]
+    grid: Grid
+
+
+def resample(scan: Scan, spacing_mm: float = 1.0) -> Volume:
+    """Resample a scan to isotropic voxels along its own canonical axes: linear where it refines, and a triangle
+    filter as wide as the new voxel where it coarsens, so that thin slices do not alias.
+
+    The result's voxels all lie within the scan's field of view; where the field is not a whole number of new voxels
+    long, less than one new voxel at its far end is left out (a scan thinner than one keeps one).
+
+    Args:
+        scan: canonical array of any real dtype, HU.
+        spacing_mm: of the result, mm.
+    """
+    array, affine = resample_array(scan.array, scan.grid, spacing_mm)
+    return Volume(array, Grid(array.shape, affine))
+
+
+def resample_array(
+    array: NDArray[Any], grid: Grid, spacing_mm: float
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """The work of `resample`: a (X, Y, Z) array and its grid -> (x, y, z) float32 and the (4, 4) affine to LPS mm."""
+    scale = np.array(grid.spacing_mm) / spacing_mm
+    size = [max(1, int(np.floor(n * s + 1e-6))) for n, s in zip(array.shape, scale, strict=True)]
+    # float32 holds every integer that a CT can.
+    tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    tensor = _filter_last_two(tensor, (size[1], size[2]), (scale[1], scale[2]))
+    # The first axis goes as the rows of an image whose columns, all other voxels, stay as they are.
+    tensor = _filter_last_two(tensor.reshape(1, array.shape[0], -1), (size[0], size[1] * size[2]), (scale[0], 1.0))
+    step = 1 / scale
+    affine = grid.affine.copy()
+    affine[:3, :3] = grid.affine[:3, :3] * step
+    # Voxel edges coincide, so the first new centre lies half a new voxel, not half an old one, inside the field.
+    affine[:3, 3] = grid.to_lps(0.5 * step - 0.5)
+    return tensor.reshape(size).numpy(), affine
+
+
+def _filter_last_two(tensor: torch.Tensor, size: tuple[int, int], scale: tuple[float, float]) -> torch.Tensor:
+    # The operator behind `interpolate(antialias=True)`: called directly because only it takes both the size and the
+    # exact scale, and so keeps the spacing exact.
+    return torch.ops.aten._upsample_bilinear2d_aa(tensor[None], list(size), False, *map(float, scale))[0]  # type: ignore[no-any-return]
+
+
+def normalise(hu: NDArray[np.float32], intensity: Literal["window", "zscore"] = "window") -> NDArray[np.float32]:
+    """HU -> network input, same shape, float32.
+
+    ``"window"`` maps HU by a fixed ramp, so a voxel's value does not depend on what else the field of view holds.
+    ``"zscore"`` is the published code's zero mean and unit variance over the whole scan, for reproduction.
+
+    Args:
+        hu: (X, Y, Z) float32, HU.
+        intensity: which of the two.
+    """
+    if intensity == "window":
+        result = np.clip(hu, *WINDOW_HU) / WINDOW_SCALE_HU
+    else:
+        result = (hu - hu.mean(dtype=np.float64)) / max(float(hu.std(dtype=np.float64)), 1e-6)
+    return result.astype(np.float32, copy=False)
+
+
+def padding_value(intensity: Literal["window", "zscore"]) -> float:
+    """What stands outside the field of view: air with ``"window"``, the published code's 0 with ``"zscore"``."""
+    return AIR_HU / WINDOW_SCALE_HU if intensity == "window" else 0.0
