@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The front door: files of CT scans -> arrays of HU in the canonical frame, and the checks in between."""
+
+from spinefinder_fast.scan.find import LABELMAP_SUFFIX, find_scans
+from spinefinder_fast.scan.nifti import write_nifti
+from spinefinder_fast.scan.read import Scan, read_scan, scan_name
+
+__all__ = ["LABELMAP_SUFFIX", "Scan", "find_scans", "read_scan", "scan_name", "write_nifti"]

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The work list of a batch: which files and folders are scans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from spinefinder_fast.errors import ScanError
+from spinefinder_fast.scan.dicom import is_dicom, series_in
+from spinefinder_fast.scan.read import ITK_ENDINGS, NIFTI_ENDINGS
+
+LABELMAP_SUFFIX: Final = "_labels.nii.gz"
+"""Ending of the label maps this package writes beside its results; they are never taken for scans."""
+
+
+def find_scans(inputs: Iterable[str | Path]) -> list[Path]:
+    """Everything `read_scan` should be given for `inputs`, sorted and without repetition.
+
+    A file stands for itself. A folder is searched with its sub-folders for scan files; a folder with DICOM files
+    gives itself if it holds one CT series, and the first file of each series if it holds more.
+
+    Raises:
+        ScanError: ``E_NO_SCAN``, an input does not exist.
+    """
+    found: set[Path] = set()
+    for path in map(Path, inputs):
+        if not path.exists():
+            raise ScanError("E_NO_SCAN", f"there is no such file or folder: {path}")
+        if not path.is_dir():
+            found.add(path)
+            continue
+        for folder in (path, *sorted(p for p in path.rglob("*") if p.is_dir())):
+            found.update(_scans_in(folder))
+    return sorted(found)
+
+
+def _scans_in(folder: Path) -> list[Path]:
+    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    scans = [p for p in files if p.name.lower().endswith(NIFTI_ENDINGS + ITK_ENDINGS)]
+    scans = [p for p in scans if not p.name.endswith(LABELMAP_SUFFIX)]
+    if any(is_dicom(p) for p in files if p not in scans):
+        series = series_in(folder)
+        scans += [folder] if len(series) == 1 else [s[0] for s in series]
+    return scans

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NRRD and MetaImage, read by ITK."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spinefinder_fast.errors import ScanError
+from spinefinder_fast.geometry import Grid
+from spinefinder_fast.scan.stored import Stored, rescale
+
+
+def read_itk(path: Path) -> Stored:
+    """Read a NRRD or MetaImage file.
+
+    Raises:
+        ScanError: ``E_UNREADABLE``, ITK cannot read it; ``E_4D``, it holds several volumes or channels.
+    """
+    import itk
+
+    try:
+        image = itk.imread(str(path))
+    except Exception as error:  # ITK raises RuntimeError, TypeError and its own types alike.
+        reason = str(error).strip().splitlines()[-1].removeprefix("ITK ERROR: ")
+        raise ScanError("E_UNREADABLE", f"ITK cannot read the file: {reason[:150]}") from error
+    dimension = image.GetImageDimension()
+    array: NDArray[Any] = pixels(image)
+    if array.ndim != dimension or (dimension > 3 and max(array.shape[3:]) > 1):
+        raise ScanError("E_4D", f"the file holds {array.shape} numbers, one volume is needed")
+    if dimension < 3:
+        raise ScanError("E_TOO_FEW_SLICES", "the file holds one slice; at least 3 along each axis are needed")
+    affine = np.eye(4)
+    affine[:3, :3] = itk.array_from_matrix(image.GetDirection())[:3, :3] * np.array(image.GetSpacing())[:3]
+    affine[:3, 3] = np.array(image.GetOrigin())[:3]
+    nx, ny, nz = array.shape[:3]
+    return Stored(rescale(array.reshape(nx, ny, nz, order="F"), 1.0, 0.0), Grid((nx, ny, nz), affine))
+
+
+def pixels(image: Any) -> NDArray[Any]:
+    """The voxels of an ITK image, (i, j, k)."""
+    import itk
+
+    # A copy: NumPy lets go of the image behind itk.array_view_from_image as soon as a plain array is made of the view.
+    return np.asarray(itk.array_from_image(image)).T

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every reader hands over: a volume as its file stores it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spinefinder_fast.geometry import Grid
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A volume in the axes of its file.
+
+    Attributes:
+        array: (i, j, k), numbers after the file's own rescaling: HU if the file keeps its promise.
+        grid: grid of `array`.
+        warnings: what the reader had to put right, one line each.
+    """
+
+    array: NDArray[Any]
+    grid: Grid
+    warnings: tuple[str, ...] = ()
+
+
+def rescale(array: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
+    """``slope * array + intercept`` as the smallest type that holds it: int16, else float32.
+
+    An int16 or float32 array that needs no change is returned as it is, so the pixels of most CT files are never
+    copied.
+    """
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if native.dtype.kind == "f" or not (float(slope).is_integer() and float(intercept).is_integer()):
+        if (slope, intercept) == (1.0, 0.0):
+            return native.astype(np.float32, copy=False)
+        return (native * np.float64(slope) + np.float64(intercept)).astype(np.float32)
+    if native.size == 0:
+        return native.astype(np.int16)
+    ends = [int(end) * int(slope) + int(intercept) for end in (native.min(), native.max())]
+    if min(ends) < -(2**15) or max(ends) >= 2**15:
+        return (native.astype(np.float32) * np.float32(slope)) + np.float32(intercept)
+    if (slope, intercept) == (1.0, 0.0):
+        return native.astype(np.int16, copy=False)
+    return (native.astype(np.int32) * int(slope) + int(intercept)).astype(np.int16)
