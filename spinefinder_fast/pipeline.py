@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from time import perf_counter
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from spinefinder_fast.centroids import Threshold, aggregate
 from spinefinder_fast.detection import detect
@@ -15,11 +15,8 @@ from spinefinder_fast.scan import Scan, read_scan
 from spinefinder_fast.spine import Spine
 from spinefinder_fast.volume import resample
 
-if TYPE_CHECKING:
-    from os import PathLike
 
-
-def locate(scan: str | PathLike[str] | Scan, model: Model | None = None, *, threshold: Threshold = "in_view") -> Spine:
+def locate(scan: str | Path | Scan, model: Model | None = None, *, threshold: Threshold = "in_view") -> Spine:
     """Find and name the vertebrae in a CT scan.
 
     Args:

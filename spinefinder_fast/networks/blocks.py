@@ -18,18 +18,23 @@ class ConvBlock(nn.Module):
         dimensions: 2 or 3.
         inputs: channels that come in.
         outputs: channels that go out of both convolutions.
-        kernel: size of both kernels, one number or one per dimension.
+        kernel: size of both kernels, one number or one per dimension; even sizes in 2-D alone.
     """
 
     def __init__(self, dimensions: int, inputs: int, outputs: int, kernel: int | tuple[int, ...]) -> None:
         super().__init__()
         conv = nn.Conv3d if dimensions == 3 else nn.Conv2d
         norm = nn.BatchNorm3d if dimensions == 3 else nn.BatchNorm2d
+        sizes = (kernel,) * dimensions if isinstance(kernel, int) else kernel
+        before, after = [(n - 1) // 2 for n in sizes], [n // 2 for n in sizes]
         layers: list[nn.Module] = []
         for channels in (inputs, outputs):
+            if before != after:
+                # An even kernel has no centre; as in the published code the odd zero goes behind.
+                layers.append(nn.ZeroPad2d((before[1], after[1], before[0], after[0])))
             # The batch normalisation has a bias of its own; the paper's parameter count includes both.
             layers += [
-                conv(channels, outputs, kernel, padding="same"),  # type: ignore[arg-type]
+                conv(channels, outputs, sizes, padding=tuple(before) if before == after else 0),  # type: ignore[arg-type]
                 norm(outputs, eps=1e-3, momentum=1 - KERAS_MOMENTUM),
                 nn.ReLU(inplace=True),
             ]

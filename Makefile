@@ -1,0 +1,40 @@
+# make demo    build, install, find the vertebrae of a synthetic scan, show a table and a picture
+# make test    build, install, run the tests
+# make lint    types, style and format
+# make bench   the benchmarks, with the plain baselines beside them
+# make weights train the shipped weights again (hours); DATA names the folder of scans and label maps
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc -type f)
+
+.PHONY: demo test lint bench weights clean
+
+demo: $(VENV)/installed
+	rm -rf demo
+	$(BIN)/spinefinder phantom -o demo/scan --first T9 --last S1 --seed 7
+	$(BIN)/spinefinder predict demo/scan -o demo/result
+	$(BIN)/spinefinder evaluate demo/result demo/scan
+	@echo "The picture: demo/result/phantom.png"
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed
+	$(BIN)/mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/clang-format --dry-run --Werror $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+
+bench: $(VENV)/installed
+	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-group-by=group --benchmark-columns=median,iqr,rounds
+
+# elasticdeform's wheels are built against NumPy 1 and do not import under NumPy 2; its source builds under both.
+$(VENV)/installed: $(SOURCES)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-binary elasticdeform --editable ".[train,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build demo

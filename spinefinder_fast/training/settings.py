@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training run is made of. The defaults are the paper's; a recipe file changes them."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from spinefinder_fast.networks.weights import Kind, NetworkSpec
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """One network's training.
+
+    Attributes:
+        kind: ``"detection"`` or ``"identification"``.
+        width: factor on the paper's numbers of filters.
+        spacing_mm: isotropic grid to train on, mm.
+        intensity: ``"window"`` (fixed HU window) or ``"zscore"`` (the published code).
+        dense: ``"discs"`` (the paper) or ``"spheres"`` (the older baseline it is compared with).
+        crop: voxels of a training crop, (x, y, z); identification always takes 8 slices.
+        samples_per_scan: crops drawn from each scan in each epoch.
+        with_vertebrae: of those, how many must hold vertebra voxels (detection).
+        deform_sigma_mm: spread of the elastic deformation's control points (identification); 0 for none. The paper
+            says 0.7 and its code 7 voxels of 1 mm; 7 is the one that does something.
+        flip: mirror every second crop left to right.
+        hu_jitter: spread of a random gain (relative) and offset (of the input's unit) per crop; 0 for none.
+        batch: crops per step.
+        epochs: passes over the scans.
+        learning_rate: Adam's.
+        decay: per step, as the published code does: rate / (1 + decay * step).
+        cosine: let the rate fall to zero over the epochs as a half cosine instead.
+        norm_momentum: weight of the newest batch in the running statistics (0.9 is the published code's 0.1).
+        precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the device computes in it.
+        workers: processes that prepare crops; 0 prepares them in the training process.
+        seed: of weights, crops and their order.
+    """
+
+    kind: Kind
+    width: float = 1.0
+    spacing_mm: float = 1.0
+    intensity: Literal["window", "zscore"] = "window"
+    dense: Literal["discs", "spheres"] = "discs"
+    crop: tuple[int, int, int] = (64, 64, 80)
+    samples_per_scan: int = 5
+    with_vertebrae: int = 4
+    deform_sigma_mm: float = 0.0
+    flip: bool = False
+    hu_jitter: float = 0.0
+    batch: int = 16
+    epochs: int = 50
+    learning_rate: float = 1e-3
+    decay: float = 1e-6
+    cosine: bool = False
+    norm_momentum: float = 0.9
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    workers: int = 0
+    seed: int = 0
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """What the finished network will say of itself."""
+        return NetworkSpec(self.kind, self.width, self.spacing_mm, self.intensity)
+
+
+PAPER: dict[Kind, TrainingSettings] = {
+    "detection": TrainingSettings("detection"),
+    "identification": TrainingSettings(
+        "identification",
+        crop=(8, 80, 320),
+        samples_per_scan=100,
+        with_vertebrae=100,
+        deform_sigma_mm=7.0,
+        batch=32,
+        epochs=35,
+    ),
+}
+"""Sections 2.1 and 2.2 of the paper."""
+
+
+def read_recipe(path: Path, kind: Kind) -> TrainingSettings:
+    """The paper's settings with the changes of a TOML file's ``[detection]`` or ``[identification]`` table.
+
+    Raises:
+        ValueError: the file is not TOML, or names a setting that does not exist.
+    """
+    with path.open("rb") as file:
+        table: dict[str, Any] = tomllib.load(file).get(kind, {})
+    return with_changes(PAPER[kind], table, path)
+
+
+def with_changes(settings: TrainingSettings, changes: dict[str, Any], source: object) -> TrainingSettings:
+    """`settings` with some fields replaced.
+
+    Raises:
+        ValueError: a field that does not exist, named with `source`.
+    """
+    known = {field.name for field in fields(TrainingSettings)} - {"kind"}
+    if unknown := changes.keys() - known:
+        raise ValueError(f"{source}: unknown settings {sorted(unknown)}; known are {sorted(known)}")
+    if "crop" in changes:
+        changes = {**changes, "crop": tuple(changes["crop"])}
+    return replace(settings, **changes)

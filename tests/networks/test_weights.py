@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from spinefinder_fast.errors import WeightsError
+from spinefinder_fast.networks.weights import NetworkSpec, load_model, load_network, read_manifest, save_network
+
+SPECS = {
+    "detection": NetworkSpec("detection", 0.0625, 2.0),
+    "identification": NetworkSpec("identification", 0.03125, 2.0),
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    torch.manual_seed(0)
+    for spec in SPECS.values():
+        save_network(spec.build(), spec, tmp_path, {"trained_on": "nothing"})
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_what_was_saved_is_loaded(folder, kind):
+    torch.manual_seed(1)
+    network = SPECS[kind].build()
+    save_network(network, SPECS[kind], folder)
+    loaded, spec = load_network(kind, folder)
+    assert spec == SPECS[kind]
+    for name, tensor in network.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            torch.testing.assert_close(loaded.state_dict()[name], tensor, rtol=1e-3, atol=1e-6)
+
+
+def test_a_model_is_both_networks_and_named_by_their_hashes(folder):
+    model = load_model(folder)
+    networks = read_manifest(folder)["networks"]
+    assert model.spacing_mm == 2.0
+    assert model.id.split("+") == [networks[k]["sha256"][:8] for k in SPECS]
+    assert model.detection(torch.zeros(1, 1, 16, 16, 16)).shape == (1, 2, 16, 16, 16)
+
+
+def test_any_flipped_bit_is_refused(folder):
+    file = folder / "detection.safetensors"
+    data = bytearray(file.read_bytes())
+    for position in (0, 9, len(data) // 2, len(data) - 1):
+        data[position] ^= 1
+        file.write_bytes(data)
+        with pytest.raises(WeightsError, match="E_WEIGHTS_HASH"):
+            load_model(folder)
+        data[position] ^= 1
+
+
+def test_truncated_and_missing_files_are_refused(folder):
+    file = folder / "identification.safetensors"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(WeightsError, match="E_WEIGHTS_HASH"):
+        load_model(folder)
+    file.unlink()
+    with pytest.raises(WeightsError, match="E_WEIGHTS_MISSING"):
+        load_model(folder)
+
+
+def test_a_folder_without_manifest_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match="E_WEIGHTS_MISSING"):
+        load_model(tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(WeightsError, match="E_WEIGHTS_FORMAT"):
+        load_model(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"format": 99}')
+    with pytest.raises(WeightsError, match="E_WEIGHTS_VERSION"):
+        load_model(tmp_path)
+
+
+def rewrite(folder, kind, change):
+    """Change a network's tensors and make the manifest agree, as a wrong but undamaged file would."""
+    import hashlib
+
+    from safetensors.torch import load_file
+
+    file = folder / f"{kind}.safetensors"
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["networks"][kind]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.pop("last.bias"),
+        lambda t: t.update(extra=torch.zeros(1)),
+        lambda t: t.update({"last.bias": torch.zeros(3)}),
+        lambda t: t.update({"last.bias": torch.full((2,), torch.nan)}),
+    ],
+    ids=["missing", "extra", "shape", "nan"],
+)
+def test_tensors_that_do_not_fit_are_refused(folder, change):
+    rewrite(folder, "detection", change)
+    with pytest.raises(WeightsError, match="E_WEIGHTS_TABLE"):
+        load_model(folder)
+
+
+def test_networks_of_different_grids_are_no_model(folder):
+    save_network(SPECS["identification"].build(), NetworkSpec("identification", 0.03125, 1.0), folder)
+    with pytest.raises(WeightsError, match="train both alike"):
+        load_model(folder)
