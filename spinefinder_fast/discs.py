@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sparse centroids to dense labels (paper, section 2.1): which segment of the spine each vertebra owns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spinefinder_fast import anatomy
+from spinefinder_fast.kernels import rasterize_discs, rasterize_spheres
+
+SPHERE_RADIUS_MM = 14.0
+"""Radius of every sphere of the baseline, as in the published code of the paper."""
+
+
+def vertebra_segments(
+    labels: NDArray[np.integer], points_mm: NDArray[np.float64]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """The straight segment that each vertebra owns: from the midpoint to its neighbour above to the one below.
+
+    Labels that differ by 1 are neighbours; a gap in the labels is never bridged. An end of the spine, or of a part of
+    it next to a gap, is the other midpoint mirrored about the centroid. A vertebra without any neighbour owns a
+    segment of its typical height (`anatomy.height_mm`), centred, towards the nearest centroid, or along z if it is
+    alone or that centroid is at the same place.
+
+    Args:
+        labels: (n,) integers 1..26, each once, in any order.
+        points_mm: (n, 3) float64 centroids, mm, in any right-angled frame whose third axis is the body's.
+
+    Returns:
+        order: (n,) indices that sort `labels`.
+        segments_mm: (n, 2, 3) float64, both ends of each segment, in that order.
+
+    Raises:
+        ValueError: lengths differ, a label occurs twice or is outside 1..26, or a point is not finite.
+    """
+    labels = np.asarray(labels)
+    points_mm = np.asarray(points_mm, np.float64)
+    n = len(labels)
+    if labels.shape != (n,) or points_mm.shape != (n, 3):
+        raise ValueError(f"labels {labels.shape} and points {points_mm.shape} do not fit; (n,) and (n, 3) are needed")
+    if n and not (np.issubdtype(labels.dtype, np.integer) and labels.min() >= 1 and labels.max() <= anatomy.N_LABELS):
+        raise ValueError(f"labels {labels.tolist()} are not whole numbers in 1..{anatomy.N_LABELS}; drop T13 and L6")
+    if not np.isfinite(points_mm).all():
+        raise ValueError("a centroid is NaN or infinite; leave out what has no position")
+    order = np.argsort(labels, kind="stable")
+    labels, points = labels[order].astype(np.int64), points_mm[order]
+    adjacent = np.diff(labels) == 1
+    if (np.diff(labels) == 0).any():
+        raise ValueError(f"labels {labels.tolist()} hold one twice; a vertebra has one centroid")
+
+    middles = 0.5 * (points[:-1] + points[1:])
+    segments = np.empty((n, 2, 3))
+    for i in range(n):
+        above = middles[i - 1] if i > 0 and adjacent[i - 1] else None
+        below = middles[i] if i < n - 1 and adjacent[i] else None
+        if above is None and below is None:
+            half = 0.5 * anatomy.height_mm(int(labels[i])) * _direction(points, i)
+            above, below = points[i] - half, points[i] + half
+        elif above is None:
+            above = 2 * points[i] - below
+        elif below is None:
+            below = 2 * points[i] - above
+        segments[i] = above, below
+    return order, segments
+
+
+def dense_labels(
+    labels: NDArray[np.integer],
+    centroids_vox: NDArray[np.float64],
+    shape: Sequence[int],
+    spacing_mm: Sequence[float],
+    dense: Literal["discs", "spheres"] = "discs",
+    out: NDArray[np.uint8] | None = None,
+    threads: int | None = None,
+) -> NDArray[np.uint8]:
+    """The dense annotation that both networks are trained on (paper, section 2.1).
+
+    Args:
+        labels: (n,) integers 1..26, each once, in any order. T13 and L6 have no label: leave them out.
+        centroids_vox: (n, 3) float64, continuous voxel indices on a canonical grid; may lie outside.
+        shape: (3,) voxels along x, y, z.
+        spacing_mm: (3,) mm between neighbouring voxel centres.
+        dense: ``"discs"`` of half of `anatomy.DIAMETERS_MM` along the spine, or ``"spheres"`` of 14 mm, the baseline
+            (Glocker et al. 2013).
+        out: (x, y, z) uint8 to write to, any strides; allocated if None.
+        threads: at most so many threads; None takes every processor.
+
+    Returns:
+        (x, y, z) uint8: 0 background, 1..26 labels. Where vertebrae meet, the one further down the body wins.
+
+    Raises:
+        ValueError: as `vertebra_segments`; or `out` has another shape; or another `dense`.
+    """
+    spacing = np.asarray(spacing_mm, np.float64)
+    centroids_mm = np.asarray(centroids_vox, np.float64) * spacing
+    order, segments_mm = vertebra_segments(labels, centroids_mm)
+    values = np.asarray(labels)[order].astype(np.uint8)
+    if out is None:
+        out = np.empty(tuple(shape), np.uint8)
+    elif out.shape != tuple(shape):
+        raise ValueError(f"out has shape {out.shape}, {tuple(shape)} is needed")
+    if dense == "discs":
+        radii = np.array([0.5 * anatomy.DIAMETERS_MM[anatomy.name_of(int(v))] for v in values], np.float64)
+        return rasterize_discs(out, segments_mm / spacing, radii, values, spacing, threads)
+    if dense == "spheres":
+        centres = np.asarray(centroids_vox, np.float64)[order]
+        return rasterize_spheres(out, centres, np.full(len(values), SPHERE_RADIUS_MM), values, spacing, threads)
+    raise ValueError(f'dense is {dense!r}, "discs" or "spheres" is needed')
+
+
+def _direction(points: NDArray[np.float64], i: int) -> NDArray[np.float64]:
+    """Unit vector from point i to the nearest other one; z where there is none."""
+    away = np.delete(points, i, axis=0) - points[i]
+    lengths = np.linalg.norm(away, axis=1)
+    if lengths.size == 0 or lengths.min() == 0:
+        return np.array([0.0, 0.0, 1.0])
+    nearest = lengths.argmin()
+    return np.asarray(away[nearest] / lengths[nearest])

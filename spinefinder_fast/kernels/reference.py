@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernels compute, in plain NumPy: to be read, and to test every compiled form against.
+
+Names, arguments and answers are those of `spinefinder_fast.kernels`, to the last bit; arguments are not checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spinefinder_fast.anatomy import N_LABELS
+from spinefinder_fast.kernels.medians import LabelMedians
+
+
+def rasterize_discs(
+    out: NDArray[np.uint8],
+    segments_vox: NDArray[np.float64],
+    radii_mm: NDArray[np.float64],
+    values: NDArray[np.uint8],
+    spacing_mm: Sequence[float] | NDArray[np.float64],
+) -> NDArray[np.uint8]:
+    """For each segment and each plane it meets: the voxels near the part of it inside the plane's slab."""
+    nx, ny, nz = out.shape
+    x_mm = np.arange(nx)[:, None] * spacing_mm[0]
+    y_mm = np.arange(ny)[None, :] * spacing_mm[1]
+    out[...] = 0
+    for segment, radius, value in zip(segments_vox, radii_mm, values, strict=True):
+        low, high = segment if segment[0, 2] <= segment[1, 2] else segment[::-1]
+        ax, ay = low[0] * spacing_mm[0], low[1] * spacing_mm[1]
+        dx, dy, dz = high[0] * spacing_mm[0] - ax, high[1] * spacing_mm[1] - ay, high[2] - low[2]
+        # Plane k owns [k - 0.5, k + 0.5): the first plane is the one that owns the lower end, the last the upper.
+        first, last = np.floor(low[2] + 0.5), np.floor(high[2] + 0.5)
+        for k in range(int(np.clip(first, 0, nz)), int(np.clip(last + 1, 0, nz))):
+            t0, t1 = 0.0, 1.0
+            if dz > 0:
+                with np.errstate(over="ignore"):  # a flat segment's slope; the clip answers it
+                    t0, t1 = np.clip([(k - 0.5 - low[2]) / dz, (k + 0.5 - low[2]) / dz], 0, 1)
+            x0, y0 = ax + t0 * dx, ay + t0 * dy
+            ex, ey = ax + t1 * dx - x0, ay + t1 * dy - y0
+            length2 = ex * ex + ey * ey
+            scale = 1 / length2 if length2 > 1e-30 else 0.0
+            px, py = x_mm - x0, y_mm - y0
+            t = np.clip((px * ex + py * ey) * scale, 0, 1)  # the nearest point of the chord
+            rx, ry = px - t * ex, py - t * ey
+            out[:, :, k][rx * rx + ry * ry <= radius * radius] = value
+    return out
+
+
+def rasterize_spheres(
+    out: NDArray[np.uint8],
+    centres_vox: NDArray[np.float64],
+    radii_mm: NDArray[np.float64],
+    values: NDArray[np.uint8],
+    spacing_mm: Sequence[float] | NDArray[np.float64],
+) -> NDArray[np.uint8]:
+    """The voxels within the radius of each centre."""
+    grid = np.meshgrid(*(np.arange(n) * s for n, s in zip(out.shape, spacing_mm, strict=True)), indexing="ij")
+    out[...] = 0
+    for centre, radius, value in zip(centres_vox, radii_mm, values, strict=True):
+        x, y, z = (axis - c * s for axis, c, s in zip(grid, centre, spacing_mm, strict=True))
+        out[x * x + y * y + z * z <= radius * radius] = value
+    return out
+
+
+def extract_patches(
+    volume: NDArray[np.float32], origins: NDArray[np.int64], patch_shape: Sequence[int], pad_value: float
+) -> NDArray[np.float32]:
+    """Each patch: a block of padding, and the part of the volume that it meets."""
+    patches = np.full((len(origins), *patch_shape), pad_value, np.float32)
+    for patch, origin in zip(patches, origins, strict=True):
+        low = np.maximum(origin, 0)
+        high = np.minimum(origin + patch_shape, volume.shape)
+        if (low < high).all():
+            patch[_box(low - origin, high - origin)] = volume[_box(low, high)]
+    return patches
+
+
+def stitch_patches(
+    patches: NDArray[np.float32], origins: NDArray[np.int64], margin: Sequence[int], out: NDArray[Any]
+) -> NDArray[Any]:
+    """Each patch's centre, cut at the volume's border, assigned in order."""
+    for patch, origin in zip(patches, origins, strict=True):
+        low = np.maximum(origin + margin, 0)
+        high = np.minimum(origin + patch.shape[1:] - margin, out.shape[1:])
+        if (low < high).all():
+            out[(slice(None), *_box(low, high))] = patch[(slice(None), *_box(low - origin, high - origin))]
+    return out
+
+
+def stitch_mask(
+    patches: NDArray[np.float32], origins: NDArray[np.int64], margin: Sequence[int], out: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """`stitch_patches` of the argmax."""
+    vertebra = patches[:, 1:] > patches[:, :1]
+    stitch_patches(vertebra, origins, margin, out[None])  # type: ignore[arg-type]
+    return out
+
+
+def label_medians(
+    labels: NDArray[np.uint8] | NDArray[np.float32],
+    mask: NDArray[np.uint8] | None = None,
+    n_labels: int = N_LABELS,
+) -> LabelMedians:
+    """NumPy's own median and percentiles of the voters' indices, one label after the other."""
+    votes = np.rint(labels)
+    if mask is not None:
+        votes = np.where(mask != 0, votes, 0)
+    result = LabelMedians(
+        votes=np.zeros(n_labels, np.int64),
+        median=np.full((n_labels, 3), np.nan),
+        q25=np.full((n_labels, 3), np.nan),
+        q75=np.full((n_labels, 3), np.nan),
+        lower=np.full((n_labels, 3), -1, np.int64),
+        upper=np.full((n_labels, 3), -1, np.int64),
+    )
+    for row in range(n_labels):
+        voters = np.argwhere(votes == row + 1)
+        result.votes[row] = len(voters)
+        if len(voters):
+            result.median[row] = np.median(voters, axis=0)
+            result.q25[row], result.q75[row] = np.percentile(voters, (25, 75), axis=0)
+            result.lower[row], result.upper[row] = voters.min(axis=0), voters.max(axis=0)
+    return result
+
+
+def _box(low: NDArray[np.int64], high: NDArray[np.int64]) -> tuple[slice, ...]:
+    return tuple(slice(a, b) for a, b in zip(low, high, strict=True))
