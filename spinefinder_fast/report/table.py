@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A batch at a glance: one line per scan."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spinefinder_fast import anatomy
+from spinefinder_fast.files import write_bytes
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_STYLES = {"ok": "green", "ok_warn": "yellow", "refused": "red", "failed": "bold red"}
+_ORDER = [*anatomy.NAMES[:19], "T13", *anatomy.NAMES[19:24], "L6", "S1", "S2"]
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """How one scan of a batch fared.
+
+    Attributes:
+        scan: its name.
+        status: ``ok``, ``ok_warn``, ``refused`` (the input cannot be used safely) or ``failed``.
+        names: vertebrae found, in any order.
+        seconds: how long it took.
+        message: one line: the warnings or the error.
+    """
+
+    scan: str
+    status: str
+    names: Sequence[str] = ()
+    seconds: float = 0.0
+    message: str = ""
+
+
+def name_ranges(names: Iterable[str]) -> str:
+    """Names in cranio-caudal order with unbroken runs drawn together, e.g. ``"T12-L5, S1"`` without L6 between.
+
+    T13 and L6 are not missed where they are absent: ``T12, L1`` is a run.
+    """
+    held = set(names)
+    order = [name for name in _ORDER if name in held or name not in anatomy.UNPREDICTED]
+    runs: list[list[str]] = []
+    for before, name in zip(["", *order], order, strict=False):
+        if name in held:
+            # The sacrum stands by itself: a reader counts mobile vertebrae first.
+            if before in held and not name.startswith("S1"):
+                runs[-1].append(name)
+            else:
+                runs.append([name])
+    return ", ".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def batch_table(results: Iterable[ScanResult]) -> Table:
+    """The batch as a table for the terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Vertebrae found", title_style="bold", header_style="bold")
+    table.add_column("scan", overflow="fold")
+    table.add_column("status")
+    table.add_column("vertebrae")
+    table.add_column("count", justify="right")
+    table.add_column("seconds", justify="right")
+    table.add_column("message", overflow="fold")
+    for result in results:
+        # Text, not markup: a bracket in a file name or an error code is no style.
+        table.add_row(
+            Text(result.scan),
+            Text(result.status, style=_STYLES.get(result.status, "")),
+            name_ranges(result.names) or "none",
+            str(len(result.names)),
+            f"{result.seconds:.1f}",
+            Text(result.message),
+        )
+    return table
+
+
+def write_batch_csv(path: Path, results: Iterable[ScanResult]) -> None:
+    """Write the batch as a CSV file with the columns of `batch_table`.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("scan", "status", "vertebrae", "count", "seconds", "message"))
+    for result in results:
+        seconds = round(result.seconds, 3)
+        writer.writerow(
+            (result.scan, result.status, name_ranges(result.names), len(result.names), seconds, result.message)
+        )
+    write_bytes(path, text.getvalue().encode())
