@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a tissue map to a CT-like image: values, texture, partial volume, kernel and noise.
+
+Hounsfield units are drawn per scan around real values, wider than life where scanners and contrast media differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from spinefinder_fast.phantom.anatomy import Tissue
+
+Image = NDArray[np.float32]
+
+HU_RANGE: Final = (-1024, 3071)
+
+# Mean, spread over scans, and texture within a scan, HU.
+_HU: Final[dict[Tissue, tuple[float, float, float]]] = {
+    Tissue.AIR: (-1000, 0, 0),
+    Tissue.LUNG: (-850, 35, 45),
+    Tissue.FAT: (-103, 8, 8),
+    Tissue.MUSCLE: (55, 8, 12),
+    Tissue.SKIN: (20, 25, 5),
+    Tissue.MESENTERY: (-80, 20, 30),
+    Tissue.ORGAN: (45, 12, 6),
+    Tissue.LIVER: (62, 12, 5),
+    Tissue.SPLEEN: (52, 8, 4),
+    Tissue.KIDNEY: (38, 6, 8),
+    Tissue.BLOOD: (42, 6, 3),
+    Tissue.HEART: (42, 6, 6),
+    Tissue.BOWEL: (25, 25, 25),
+    Tissue.GAS: (-980, 12, 0),
+    Tissue.DISC: (80, 18, 8),
+    Tissue.CANAL: (12, 8, 5),
+    Tissue.CORD: (35, 6, 3),
+    Tissue.TRABECULAR: (165, 15, 55),
+    Tissue.CORTICAL: (900, 170, 110),
+    Tissue.ENDPLATE: (620, 120, 80),
+    Tissue.CARTILAGE: (110, 30, 25),
+    Tissue.BRAIN: (34, 4, 4),
+    Tissue.TOOTH: (1900, 300, 200),
+    Tissue.TABLE: (-350, 250, 20),
+    Tissue.METAL: (6000, 2000, 0),
+}
+
+_CONTRAST: Final = {
+    Tissue.BLOOD: 1.0,
+    Tissue.HEART: 0.8,
+    Tissue.KIDNEY: 0.8,
+    Tissue.SPLEEN: 0.4,
+    Tissue.LIVER: 0.3,
+    Tissue.ORGAN: 0.25,
+    Tissue.MUSCLE: 0.04,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a scan looks.
+
+    Attributes:
+        bone_density: relative HU of trabecular bone.
+        contrast_hu: enhancement of the blood by contrast medium.
+        bowel_contrast_hu: enhancement of the bowel.
+        myelogram_hu: enhancement of the fluid of the spinal canal.
+        blur_mm: standard deviation of the in-plane point spread.
+        slice_mm: slice thickness; 0 is as thin as the voxels.
+        noise_hu: standard deviation of the noise where the body is of middling width.
+        grain_mm: correlation length of the noise.
+        sharpen: edge enhancement of the kernel; 0 is none, 1 is a lung or bone kernel.
+        streaks_hu: horizontal streaks where shoulders or hips are wide.
+    """
+
+    bone_density: float = 1.0
+    contrast_hu: float = 0.0
+    bowel_contrast_hu: float = 0.0
+    myelogram_hu: float = 0.0
+    blur_mm: float = 0.6
+    slice_mm: float = 0.0
+    noise_hu: float = 14.0
+    grain_mm: float = 0.8
+    sharpen: float = 0.0
+    streaks_hu: float = 0.0
+
+
+def draw_look(rng: np.random.Generator, bone_density: float = 1.0) -> Look:
+    """Draws how a scan looks, from smooth and quiet to sharp, noisy and streaked."""
+    return Look(
+        bone_density=bone_density,
+        contrast_hu=rng.uniform(60, 280) if rng.random() < 0.5 else 0.0,
+        bowel_contrast_hu=rng.uniform(100, 400) if rng.random() < 0.15 else 0.0,
+        myelogram_hu=rng.uniform(150, 900) if rng.random() < 0.04 else 0.0,
+        blur_mm=rng.uniform(0.4, 1.0),
+        slice_mm=rng.uniform(0.6, 5.0) if rng.random() < 0.6 else 0.0,
+        noise_hu=float(np.clip(rng.lognormal(2.7, 0.6), 3, 90)),
+        grain_mm=rng.uniform(0.4, 1.3),
+        sharpen=rng.uniform(0.2, 1.0) if rng.random() < 0.3 else 0.0,
+        streaks_hu=rng.uniform(5, 60) if rng.random() < 0.4 else 0.0,
+    )
+
+
+def shell(bone: NDArray[np.bool_], spacing_mm: tuple[float, float, float], wall_mm: float = 1.3) -> NDArray[np.uint8]:
+    """Splits solid bone into its dense wall and its spongy inside.
+
+    Args:
+        bone: mask, shape (x, y, z).
+        spacing_mm: distance of voxel centres along x, y, z.
+        wall_mm: thickness of the wall; one voxel at least.
+
+    Returns:
+        uint8, shape (x, y, z): `Tissue.CORTICAL`, `Tissue.TRABECULAR`, and 0 outside of the bone.
+    """
+    inside = np.asarray(bone, bool).copy()
+    for axis, step in enumerate(spacing_mm):
+        line = np.moveaxis(inside, axis, 0)
+        kept = line.copy()
+        for shift in range(1, max(1, round(wall_mm / step)) + 1):
+            # Bone that the border of the map cuts has no wall there.
+            kept[shift:] &= line[:-shift]
+            kept[:-shift] &= line[shift:]
+        inside = inside & np.moveaxis(kept, 0, axis)
+    return np.where(inside, np.uint8(Tissue.TRABECULAR), np.uint8(Tissue.CORTICAL)) * np.asarray(bone, np.uint8)
+
+
+def render(
+    tissue: NDArray[np.uint8],
+    spacing_mm: tuple[float, float, float],
+    rng: np.random.Generator,
+    look: Look | None = None,
+    bone_gain: ArrayLike = 1.0,
+) -> NDArray[np.int16]:
+    """A CT-like image of a tissue map.
+
+    Args:
+        tissue: `Tissue` values, shape (x, y, z); `Tissue.BONE` is split by `shell` first.
+        spacing_mm: distance of voxel centres along x, y, z.
+        rng: source of randomness.
+        look: how the scan looks; None draws it.
+        bone_gain: relative density of trabecular bone per slice, shape (z,) or a number: cervical bone is denser.
+
+    Returns:
+        HU, int16, shape (x, y, z), within -1024 ... 3071.
+    """
+    look = draw_look(rng) if look is None else look
+    solid = tissue == Tissue.BONE
+    if solid.any():
+        tissue = np.where(solid, shell(solid, spacing_mm), tissue)
+    step = np.asarray(spacing_mm, np.float64)
+    values, texture = _lookup(rng, look, step)
+    image = values[tissue]
+    gain = np.broadcast_to(np.asarray(bone_gain, np.float32) * np.float32(look.bone_density), tissue.shape[2:])
+    grain = _noise(rng, tissue.shape, 0.7 / step)
+    image += texture[tissue] * grain
+    soft = ndimage.zoom(rng.standard_normal([n // 8 + 2 for n in tissue.shape], np.float32), 8, order=1)
+    soft = soft[: tissue.shape[0], : tissue.shape[1], : tissue.shape[2]]
+    spongy = tissue == Tissue.TRABECULAR
+    image += np.where(spongy, image * (gain - 1 + 0.12 * soft), 0.5 * texture[tissue] * soft)
+    return _acquire(image, step, rng, look)
+
+
+def _lookup(rng: np.random.Generator, look: Look, step: NDArray[np.float64]) -> tuple[Image, Image]:
+    values, texture = np.zeros(256, np.float32), np.zeros(256, np.float32)
+    for tissue, (mean, spread, rough) in _HU.items():
+        values[tissue] = mean + spread * np.clip(rng.standard_normal(), -2.5, 2.5)
+        texture[tissue] = rough
+    for tissue, share in _CONTRAST.items():
+        values[tissue] += share * look.contrast_hu * rng.uniform(0.8, 1.2)
+    values[Tissue.BOWEL] += look.bowel_contrast_hu
+    values[Tissue.CANAL] += look.myelogram_hu
+    # Walls thinner than a voxel are painted as thick as one: their value is that of the mixture.
+    for tissue, true_mm, painted_mm in (
+        (Tissue.CORTICAL, 1.3, 0.7 * step[:2].min()),
+        (Tissue.ENDPLATE, 0.9, 0.6 * step[2]),
+    ):
+        share = min(1.0, true_mm / painted_mm)
+        values[tissue] = share * values[tissue] + (1 - share) * 180
+    return values, texture
+
+
+def _noise(rng: np.random.Generator, shape: tuple[int, ...], sigma: NDArray[np.float64]) -> Image:
+    # Gaussian noise of unit variance, correlated over `sigma` voxels.
+    noise = rng.standard_normal(shape, np.float32)
+    for axis, width in enumerate(sigma):
+        if width > 0.2:
+            noise = ndimage.gaussian_filter1d(noise, width, axis=axis, mode="nearest", truncate=3.0)
+    return np.asarray(noise / max(float(noise[:: max(1, shape[0] // 32)].std()), 1e-6), np.float32)
+
+
+def _acquire(image: Image, step: NDArray[np.float64], rng: np.random.Generator, look: Look) -> NDArray[np.int16]:
+    # A box of the slice's thickness has the standard deviation thickness / sqrt(12); voxels blur by themselves.
+    sigma_mm = np.array([look.blur_mm, look.blur_mm, look.slice_mm / 12**0.5])
+    sigma_mm = np.sqrt(sigma_mm**2 + (0.35 * step) ** 2)
+    for axis, width in enumerate(sigma_mm / step):
+        image = ndimage.gaussian_filter1d(image, width, axis=axis, mode="nearest", truncate=3.0)
+    if look.sharpen:
+        smooth = image
+        for axis, width in enumerate((1.2 / step[0], 1.2 / step[1])):
+            smooth = ndimage.gaussian_filter1d(smooth, width, axis=axis, mode="nearest", truncate=2.5)
+        image = image + np.float32(1.2 * look.sharpen) * (image - smooth)
+    # Wide slices swallow more rays: noise and streaks grow with the width of the body.
+    width_mm = step[0] * (image[:, ::4] > -400).sum(axis=0).max(axis=0)
+    hard = np.clip(width_mm / 350, 0.4, 1.6).astype(np.float32) ** 2
+    noise = _noise(rng, image.shape, look.grain_mm / step)
+    image += noise * (np.float32(look.noise_hu * (1 + 1.5 * look.sharpen)) * hard)
+    if look.streaks_hu:
+        streaks = rng.standard_normal(image.shape[1:], dtype=np.float32) * hard**2 * np.float32(look.streaks_hu / 2)
+        image += ndimage.gaussian_filter1d(streaks, 1.0, axis=0)[None] * (image > -700)
+    return np.clip(np.rint(image), *HU_RANGE).astype(np.int16)

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole phantoms: a person, a field of view, a tissue map, an image, and the true centroids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spinefinder_fast import anatomy
+from spinefinder_fast.geometry import Grid
+from spinefinder_fast.phantom.anatomy import outreach, paint_person
+from spinefinder_fast.phantom.canvas import Canvas
+from spinefinder_fast.phantom.image import Look, draw_look, render
+from spinefinder_fast.phantom.person import Person, draw_person
+from spinefinder_fast.spine import Spine, Vertebra
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Phantom:
+    """A synthetic scan and its truth.
+
+    Attributes:
+        array: HU, int16, canonical axes, shape (x, y, z).
+        tissue: `Tissue` values, uint8, shape (x, y, z): what the image was made from.
+        grid: where the voxels lie, LPS mm.
+        spine: the centroids inside of the field of view; `truncated` where it cuts the vertebra.
+    """
+
+    array: NDArray[np.int16]
+    tissue: NDArray[np.uint8]
+    grid: Grid
+    spine: Spine
+
+
+def make_phantom(
+    first: str = "T8",
+    last: str = "L5",
+    *,
+    spacing_mm: float | tuple[float, float, float] = 1.0,
+    seed: int = 0,
+    fov_mm: tuple[float, float] = (220.0, 200.0),
+    look: Look | None = None,
+) -> Phantom:
+    """A CT-like scan that shows the vertebrae from `first` to `last`, and no other centroid.
+
+    Args:
+        first: name of the uppermost vertebra, ``"C1"`` ... ``"S2"``.
+        last: name of the lowest vertebra, `first` or below.
+        spacing_mm: distance of voxel centres along x, y, z.
+        seed: same seed, same scan, bit for bit.
+        fov_mm: extent of the field of view left-right and front-back; widened where a curved spine needs it.
+        look: how the image looks; None is a quiet scan without contrast medium.
+
+    Returns:
+        The scan, its grid and its true centroids.
+
+    Raises:
+        ValueError: a name is unknown, `last` lies above `first`, or a length is not positive.
+    """
+    for name in (first, last):
+        if name not in anatomy.LABELS:
+            raise ValueError(f"no vertebra is called {name!r}; names are C1-C7, T1-T12, L1-L5, S1, S2")
+    top, bottom = anatomy.label_of(first) - 1, anatomy.label_of(last) - 1
+    if bottom < top:
+        raise ValueError(f"{last} lies above {first}")
+    step = np.broadcast_to(np.asarray(spacing_mm, np.float64), 3)
+    if step.min() <= 0 or min(fov_mm) <= 0:
+        raise ValueError("spacing_mm and fov_mm must be positive")
+    rng = np.random.default_rng(seed)
+    person = draw_person(rng, arms="none" if max(fov_mm) < 300 else "up")
+    z = person.centroids[:, 2]
+    high = 0.5 * (z[top] + z[top - 1]) if top else z[0] + 25
+    low = 0.5 * (z[bottom] + z[bottom + 1])
+    shown = person.centroids[top : bottom + 1]
+    centre = 0.5 * (shown.min(axis=0) + shown.max(axis=0))[:2]
+    # A narrow field is laid around the spine, a wide one around the body in front of it.
+    centre[1] -= np.clip(0.25 * (fov_mm[1] - 140), 0, 45) - 12
+    need = 2 * np.abs(shown[:, :2] - centre).max(axis=0) + 30
+    extent = np.maximum(fov_mm, need)
+    box_low, box_high = np.array([*(centre - extent / 2), low]), np.array([*(centre + extent / 2), high])
+    return _scan(person, box_low, box_high, step, rng, look or Look(), table=max(fov_mm) >= 300)
+
+
+def random_phantom(
+    rng: np.random.Generator,
+    spacing_mm: float | tuple[float, float, float] = 2.0,
+    *,
+    max_voxels: int = 8_000_000,
+) -> Phantom:
+    """A scan for training: any part of any spine, tight or wide, of any person, on any scanner.
+
+    Args:
+        rng: source of randomness.
+        spacing_mm: distance of voxel centres along x, y, z.
+        max_voxels: the field of view is narrowed, then shortened, until it holds no more.
+    """
+    step = np.broadcast_to(np.asarray(spacing_mm, np.float64), 3)
+    person = draw_person(rng)
+    top, bottom = _draw_levels(rng)
+    z = person.centroids[:, 2]
+    high = z[top] + rng.uniform(-8, 40) if top else z[0] + rng.uniform(5, 130)
+    low = z[bottom] - (rng.uniform(-8, 40) if bottom < 25 else rng.uniform(-8, 70))
+    shown = person.centroids[top : bottom + 1]
+    centre = 0.5 * (shown.min(axis=0) + shown.max(axis=0))[:2]
+    kind = rng.random()
+    if kind < 0.35:  # a reconstruction around the spine
+        extent = np.array([rng.uniform(70, 180), rng.uniform(90, 180)])
+        centre += rng.uniform(-15, 15, 2)
+    elif kind < 0.65:  # part of the body
+        extent = rng.uniform(180, 320, 2)
+        centre += [rng.uniform(-40, 40), rng.uniform(-60, 10)]
+    else:  # the whole body
+        extent = np.array([rng.uniform(340, 480)] * 2) * [1, rng.uniform(0.75, 1)]
+        centre += [rng.uniform(-20, 20), -45 + rng.uniform(-20, 20)]
+    extent = np.maximum(extent, 2 * np.abs(shown[:, :2] - centre).max(axis=0) + 20)
+    room = max_voxels * step.prod() / max(high - low, 1)
+    if extent.prod() > room:
+        floor = 2 * np.abs(shown[:, :2] - centre).max(axis=0) + 60
+        extent = np.maximum(extent * np.sqrt(room / extent.prod()), np.minimum(extent, floor))
+    low = max(low, high - max_voxels * step.prod() / extent.prod())
+    box_low, box_high = np.array([*(centre - extent / 2), low]), np.array([*(centre + extent / 2), high])
+    return _scan(person, box_low, box_high, step, rng, draw_look(rng, person.bone_density), table=rng.random() < 0.6)
+
+
+def _draw_levels(rng: np.random.Generator) -> tuple[int, int]:
+    # What is scanned in practice, and now and then anything.
+    kinds = {
+        "neck": ((0, 2), (5, 10)),
+        "chest": ((3, 8), (16, 21)),
+        "abdomen": ((14, 18), (22, 25)),
+        "lumbar": ((17, 20), (22, 25)),
+        "trunk": ((3, 8), (23, 25)),
+        "whole": ((0, 2), (23, 25)),
+    }
+    kind = rng.choice([*kinds, "any"], p=[0.18, 0.2, 0.14, 0.12, 0.12, 0.04, 0.2])
+    if kind == "any":
+        count = int(rng.integers(2, 13))
+        top = int(rng.integers(0, 26 - count + 1))
+        return top, top + count - 1
+    top, bottom = kinds[str(kind)]
+    return int(rng.integers(*top, endpoint=True)), int(rng.integers(*bottom, endpoint=True))
+
+
+def _scan(
+    person: Person, low: Array, high: Array, step: Array, rng: np.random.Generator, look: Look, *, table: bool
+) -> Phantom:
+    shape = np.maximum(np.round((high - low) / step), 1).astype(int)
+    origin = low + 0.5 * step
+    spacing = (float(step[0]), float(step[1]), float(step[2]))
+    canvas = Canvas((int(shape[0]), int(shape[1]), int(shape[2])), spacing, origin, np.random.default_rng(person.seed))
+    paint_person(canvas, person, table=table)
+    grid = Grid.from_spacing(canvas.tissue.shape, spacing, (origin[0], origin[1], origin[2]))
+    centroids = canvas.image_of(person.centroids[: len(anatomy.NAMES)])
+    vertebrae = []
+    for i in np.flatnonzero(grid.contains(centroids)):
+        x, y, z = (float(c) for c in centroids[i])
+        cut = not grid.contains(canvas.image_of(outreach(person, int(i)))).all()
+        vertebrae.append(Vertebra(anatomy.NAMES[i], (x, y, z), truncated=cut))
+    spine = Spine(tuple(vertebrae), grid=grid, source="phantom")
+    heights = origin[2] + step[2] * np.arange(shape[2])
+    level = np.interp(heights, person.centroids[::-1, 2], np.arange(len(person.centroids))[::-1])
+    array = render(canvas.tissue, spacing, rng, look, bone_gain=np.interp(level, [1, 6, 12, 19], [1.8, 1.5, 1.15, 1.0]))
+    return Phantom(array, canvas.tissue, grid, spine)
