@@ -65,7 +65,7 @@ def read_centroids(path: str | Path, grid: Grid | None = None) -> Spine:
         raise AnnotationError("E_UNREADABLE", f"{path}: cannot be opened: {error.strerror or error}") from error
     except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
         raise AnnotationError("E_FORMAT", f"{path}: not a file of centroids: {error}") from error
-    return _within(replace(spine, source=_source(path)), path)
+    return _within(replace(spine, source=centroids_source(path)), path)
 
 
 def _reader(path: Path) -> Callable[[Path, Grid | None], Spine]:
@@ -81,7 +81,8 @@ def _reader(path: Path) -> Callable[[Path, Grid | None], Spine]:
     raise AnnotationError("E_FORMAT", f"{path}: the name ends in none of {', '.join(ENDINGS)}")
 
 
-def _source(path: Path) -> str:
+def centroids_source(path: Path) -> str:
+    """The name of the scan to which a file of centroids belongs, as far as the file's own name tells."""
     for ending in ("_iso-ctd.json", *ENDINGS):
         if path.name.lower().endswith(ending):
             return path.name[: -len(ending)]

@@ -26,7 +26,7 @@ _REGIONS: Final = {"C": "cervical", "T": "thoracic", "L": "lumbar", "S": "sacral
 _PAPER: Final = "#0c0e13"
 _INK: Final = "#e9ebee"
 _FAINT: Final = "#8b919c"
-_WINDOW_HU: Final = (-200.0, 900.0)
+_WINDOW_HU: Final = (-200.0, 800.0)
 _SLAB_MM: Final = (-1.5, 0.0, 1.5)
 """A thin slab instead of a plane: less noise, and no bone is lost."""
 _DPI: Final = 160
@@ -86,7 +86,7 @@ def draw_spine(scan: Scan, spine: Spine, path: Path, truth: Spine | None = None)
     widths_mm, height_mm = [stop - start for start, stop in shown], high[2] - low[2]
     scale = min(_MAX_INCH_PER_MM, _MAX_HEIGHT_INCH / height_mm, _MAX_WIDTH_INCH / sum(widths_mm))
 
-    edge, gap, head, foot = 0.3, 0.2, 0.85, 0.55
+    edge, gap, head, foot = 0.3, 0.2, 0.87, 0.6
     used = scale * sum(widths_mm) + 2 * _GUTTER_INCH + gap
     width, height = max(used + 2 * edge, 5.0), scale * height_mm + head + foot
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor=_PAPER)
@@ -187,7 +187,7 @@ def _draw_points(axes: Axes, view: _View, spine: Spine, truth: Spine | None, sca
         x, z = vertebra.lps[view.across], vertebra.lps[2]
         colour = REGION_COLOURS[anatomy.region_of(vertebra.name)]
         knee = right + 0.10 / scale
-        axes.plot([x, right, knee], [z, z, row], color=colour, linewidth=0.7, alpha=0.55,
+        axes.plot([x, right, knee], [z, z, row], color=colour, linewidth=0.7, alpha=0.45,
                   clip_on=False, solid_joinstyle="round")  # fmt: skip
         axes.plot(x, z, "o", markersize=4.6, color=colour, markeredgecolor=_PAPER, markeredgewidth=0.8, clip_on=False)
         axes.text(knee + 0.04 / scale, row, vertebra.name, color=colour, fontsize=font, fontweight="bold",
@@ -217,9 +217,10 @@ def _draw_directions(axes: Axes, view: _View) -> None:
     style: dict[str, Any] = {"transform": axes.transAxes, "color": _INK, "fontsize": 9, "path_effects": _outline(2.0)}
     axes.text(0.015, 0.5, view.ends[0], ha="left", va="center", **style)
     axes.text(0.985, 0.5, view.ends[1], ha="right", va="center", **style)
-    axes.text(0.5, 0.992, "S", ha="center", va="top", **style)
-    axes.text(0.5, 0.008, "I", ha="center", va="bottom", **style)
-    axes.annotate(f"{view.title} along the spine", (0, 1), xytext=(0, 4), textcoords="offset points",
+    for letter, y, shift, align in (("S", 1, 4, "bottom"), ("I", 0, -4, "top")):
+        axes.annotate(letter, (0.5, y), xytext=(0, shift), textcoords="offset points", xycoords="axes fraction",
+                      color=_INK, fontsize=9, ha="center", va=align)  # fmt: skip
+    axes.annotate(f"{view.title} along the spine", (0, 1), xytext=(0, 5), textcoords="offset points",
                   xycoords="axes fraction", color=_FAINT, fontsize=8, ha="left", va="bottom")  # fmt: skip
 
 

@@ -3,6 +3,6 @@
 
 from spinefinder_fast.scan.find import LABELMAP_SUFFIX, find_scans
 from spinefinder_fast.scan.nifti import write_nifti
-from spinefinder_fast.scan.read import Scan, read_scan, scan_name
+from spinefinder_fast.scan.read import Scan, read_grid, read_scan, scan_name
 
-__all__ = ["LABELMAP_SUFFIX", "Scan", "find_scans", "read_scan", "scan_name", "write_nifti"]
+__all__ = ["LABELMAP_SUFFIX", "Scan", "find_scans", "read_grid", "read_scan", "scan_name", "write_nifti"]

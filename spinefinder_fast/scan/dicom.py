@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from spinefinder_fast.errors import ScanError
 from spinefinder_fast.geometry import Grid
-from spinefinder_fast.scan.itk_image import pixels
+from spinefinder_fast.scan.itk_image import itk_modules, pixels
 from spinefinder_fast.scan.stored import Stored
 
 _TAGS: Final = (
@@ -171,18 +171,17 @@ def _grid(slices: list[_Slice], affine: NDArray[np.float64]) -> Grid:
 
 def _decode(slices: list[_Slice]) -> NDArray[Any]:
     """HU of the slices in their order, (columns, rows, slices): int16, or float32 where that cannot hold them."""
-    import itk
-
-    whole = all(_fits_int16(s) for s in slices)
-    reader = itk.ImageSeriesReader[itk.Image[itk.SS if whole else itk.F, 3]].New()
-    reader.SetImageIO(itk.GDCMImageIO.New())
-    reader.SetFileNames([str(s.path) for s in slices])
-    reader.ForceOrthogonalDirectionOff()
-    try:
-        reader.Update()
-    except RuntimeError as error:
-        raise ScanError("E_DECODE", "ITK cannot decode the pixels of the series; a file is damaged") from error
-    return pixels(reader.GetOutput())
+    with itk_modules() as itk:
+        whole = all(_fits_int16(s) for s in slices)
+        reader = itk.ImageSeriesReader[itk.Image[itk.SS if whole else itk.F, 3]].New()
+        reader.SetImageIO(itk.GDCMImageIO.New())
+        reader.SetFileNames([str(s.path) for s in slices])
+        reader.ForceOrthogonalDirectionOff()
+        try:
+            reader.Update()
+        except RuntimeError as error:
+            raise ScanError("E_DECODE", "ITK cannot decode the pixels of the series; a file is damaged") from error
+        return pixels(itk, reader.GetOutput())
 
 
 def _fits_int16(one: _Slice) -> bool:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +23,41 @@ def read_itk(path: Path) -> Stored:
     Raises:
         ScanError: ``E_UNREADABLE``, ITK cannot read it; ``E_4D``, it holds several volumes or channels.
     """
-    import itk
-
     try:
-        image = itk.imread(str(path))
+        with itk_modules() as itk:
+            image = itk.imread(str(path))
+            array = pixels(itk, image)
+            direction = itk.array_from_matrix(image.GetDirection())
     except Exception as error:  # ITK raises RuntimeError, TypeError and its own types alike.
         reason = str(error).strip().splitlines()[-1].removeprefix("ITK ERROR: ")
         raise ScanError("E_UNREADABLE", f"ITK cannot read the file: {reason[:150]}") from error
     dimension = image.GetImageDimension()
-    array: NDArray[Any] = pixels(image)
     if array.ndim != dimension or (dimension > 3 and max(array.shape[3:]) > 1):
         raise ScanError("E_4D", f"the file holds {array.shape} numbers, one volume is needed")
     if dimension < 3:
         raise ScanError("E_TOO_FEW_SLICES", "the file holds one slice; at least 3 along each axis are needed")
     affine = np.eye(4)
-    affine[:3, :3] = itk.array_from_matrix(image.GetDirection())[:3, :3] * np.array(image.GetSpacing())[:3]
+    affine[:3, :3] = direction[:3, :3] * np.array(image.GetSpacing())[:3]
     affine[:3, 3] = np.array(image.GetOrigin())[:3]
     nx, ny, nz = array.shape[:3]
     return Stored(rescale(array.reshape(nx, ny, nz, order="F"), 1.0, 0.0), Grid((nx, ny, nz), affine))
 
 
-def pixels(image: Any) -> NDArray[Any]:
-    """The voxels of an ITK image, (i, j, k)."""
-    import itk
+@contextmanager
+def itk_modules() -> Iterator[Any]:
+    """The ``itk`` package, whose parts are loaded on their first use.
 
+    Loading one under ``-W error`` ends the process: SWIG's types lack ``__module__``, Python warns about it, and the
+    generated code does not survive that the warning is raised.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import itk
+
+        yield itk
+
+
+def pixels(itk: Any, image: Any) -> NDArray[Any]:
+    """The voxels of an ITK image, (i, j, k)."""
     # A copy: NumPy lets go of the image behind itk.array_view_from_image as soon as a plain array is made of the view.
     return np.asarray(itk.array_from_image(image)).T

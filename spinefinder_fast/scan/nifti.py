@@ -72,18 +72,8 @@ def read_nifti(path: Path) -> Stored:
         GeometryError: ``E_AFFINE``, the orientation is damaged.
     """
     size = path.stat().st_size
-    if size == 0:
-        raise ScanError("E_EMPTY", "the file has 0 bytes; copy it again")
     with path.open("rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        pieces = _inflate(file) if zipped else iter(lambda: file.read(_PIECE), b"")
-        start = b""
-        try:
-            while len(start) < _NIFTI2.itemsize and (piece := next(pieces, b"")):
-                start += piece
-        except EOFError:
-            pieces = iter(())
+        start, pieces, zipped = _begin(file)
         header, order = _header(start)
         shape, dtype, offset = _layout(header, order)
         grid, warnings = _grid(header, shape)
@@ -99,6 +89,18 @@ def read_nifti(path: Path) -> Stored:
         # The standard: no scaling where the slope is 0. Writers also put NaN there.
         slope, intercept = 1.0, 0.0
     return Stored(rescale(array, slope, intercept), grid, tuple(warnings))
+
+
+def read_nifti_grid(path: Path) -> Grid:
+    """The grid of a NIfTI file, from its header alone.
+
+    Raises:
+        ScanError, GeometryError: as `read_nifti`.
+    """
+    with path.open("rb") as file:
+        start, _, _ = _begin(file)
+    header, order = _header(start)
+    return _grid(header, _layout(header, order)[0])[0]
 
 
 def write_nifti(path: Path, array: NDArray[Any], grid: Grid) -> None:
@@ -148,6 +150,23 @@ def write_nifti(path: Path, array: NDArray[Any], grid: Grid) -> None:
     content = header.tobytes() + bytes(4) + array.astype(dtype, copy=False).tobytes(order="F")
     # mtime=0: the same volume gives the same bytes.
     write_bytes(path, gzip.compress(content, 4, mtime=0) if path.suffix == ".gz" else content)
+
+
+def _begin(file: BinaryIO) -> tuple[bytes, Iterator[bytes], bool]:
+    """At least a header's worth of decompressed bytes, the pieces that follow, and whether the file is gzipped."""
+    magic = file.read(2)
+    if not magic:
+        raise ScanError("E_EMPTY", "the file has 0 bytes; copy it again")
+    file.seek(0)
+    zipped = magic == b"\x1f\x8b"
+    pieces = _inflate(file) if zipped else iter(lambda: file.read(_PIECE), b"")
+    start = b""
+    try:
+        while len(start) < _NIFTI2.itemsize and (piece := next(pieces, b"")):
+            start += piece
+    except EOFError:
+        pieces = iter(())
+    return start, pieces, zipped
 
 
 def _inflate(file: BinaryIO) -> Iterator[bytes]:
