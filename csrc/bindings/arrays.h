@@ -100,6 +100,18 @@ struct Device {
     static void* how(Argument stream) { return reinterpret_cast<void*>(stream); }
 };
 
+/// Throws ValueError for a view with gaps or another order of axes. Strides of what holds no two elements do not count.
+template <class T, int N>
+void need_contiguous(const View<T, N>& view, const char* name) {
+    int64_t size = 1;
+    bool contiguous = true;
+    for (int axis = N - 1; axis >= 0; --axis) {
+        contiguous = contiguous && (view.shape[axis] == 1 || view.stride[axis] == size);
+        size *= view.shape[axis];
+    }
+    if (size != 0 && !contiguous) throw py::value_error(std::string(name) + " must be C-contiguous");
+}
+
 /// Small C-contiguous argument in host memory, with this shape. Throws ValueError.
 template <class T>
 const T* data_of(const Array<T>& array, std::initializer_list<int64_t> shape, const char* name) {

@@ -23,10 +23,9 @@ void bind_histograms(py::module_& module, const char* name, Kernel kernel) {
                 }
             }
             const auto counts = Place::template view<int64_t, 2>(histograms, "histograms");
-            const int64_t width = volume.shape[0] + volume.shape[1] + volume.shape[2];
-            if (counts.shape[1] != width || counts.shape[0] > 255 || (counts.stride[1] != 1 && width > 1) ||
-                (counts.stride[0] != width && counts.shape[0] > 1)) {
-                throw py::value_error("histograms must be C-contiguous, (n_labels <= 255, x + y + z)");
+            need_contiguous(counts, "histograms");
+            if (counts.shape[0] > 255 || counts.shape[1] != volume.shape[0] + volume.shape[1] + volume.shape[2]) {
+                throw py::value_error("histograms must have the shape (n_labels <= 255, x + y + z)");
             }
             // Safe: the caller's arguments keep all arrays alive, and no Python object is touched.
             const py::gil_scoped_release release;

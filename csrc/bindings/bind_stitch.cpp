@@ -13,7 +13,7 @@ void bind_extract(py::module_& module, const char* name, Kernel kernel) {
                  const typename Place::Object& out, typename Place::Argument how) {
             const auto from = Place::template view<const float, 3>(volume, "volume");
             const auto to = Place::template view<float, 4>(out, "out");
-            if (to.stride[3] != 1 && to.shape[3] > 1) throw py::value_error("out must be C-contiguous");
+            need_contiguous(to, "out");
             const int64_t* first = data_of(origins, {to.shape[0], 3}, "origins");
             // Safe: the caller's arguments keep all arrays alive, and no Python object is touched.
             const py::gil_scoped_release release;
@@ -32,7 +32,7 @@ void bind_stitch_to(py::module_& module, const char* name, Kernel kernel) {
                  const typename Place::Object& out, typename Place::Argument how) {
             const auto from = Place::template view<const float, 5>(patches, "patches");
             const auto to = Place::template view<T, N>(out, "out");
-            if (from.stride[4] != 1 && from.shape[4] > 1) throw py::value_error("patches must be C-contiguous");
+            need_contiguous(from, "patches");
             if (from.shape[1] != (N == 4 ? to.shape[0] : 2)) {
                 throw py::value_error("patches have another number of channels than is needed");
             }
