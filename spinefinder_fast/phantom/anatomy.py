@@ -61,6 +61,9 @@ C1, C7, T1, T12, L1, L5, S1, S2 = (_level(n) for n in ("C1", "C7", "T1", "T12", 
 
 _SIDES = (1.0, -1.0)
 
+WALL_VOXELS = 0.85
+"""Thinnest painted wall, in voxels: a thinner one would be gravel. `image.render` makes up for the difference."""
+
 # Half width, reach to the front and to the back of a lean body, mm from the spine, by level (0 = C1).
 _OUTLINE = np.array([
     (-1.0, 60, 55, 62), (1.0, 60, 52, 58), (3.0, 58, 52, 56), (4.5, 60, 52, 60), (5.5, 72, 54, 66), (6.3, 105, 58, 70),
@@ -110,7 +113,7 @@ def rib_curves(person: Person) -> dict[tuple[int, int], Array]:
         for side in (1, -1):
             mirror = np.array([side, 1, 1])
             head = np.array([half + 2, 0.55 * depth, (0.45 if shared_with_disc else 0.2) * height])
-            tubercle = _transverse_tip(person, i) + [-3.0, -5.0, 2.0]
+            tubercle = _transverse_tip(person, i) + np.array([-3.0, -5.0, 2.0])
             start = [centre + frame @ (mirror * p) for p in (head, tubercle)]
             back, far, front = (
                 centre + mirror * shape * table[rib - 1] for table in (st.RIB_BACK_MM, st.RIB_SIDE_MM, st.RIB_FRONT_MM)
@@ -173,7 +176,7 @@ def outreach(person: Person, i: int) -> Array:
 
 def _spinous(person: Person, i: int) -> tuple[Array, Array]:
     s = person.size
-    root = _canal_centre(person, i) + [0, s * (float(st.CANAL_RADIUS_MM[i]) + 2), -0.12 * person.heights[i]]
+    root = _canal_centre(person, i) + np.array([0, s * (st.CANAL_RADIUS_MM[i] + 2), -0.12 * person.heights[i]])
     angle = np.radians(st.SPINOUS_DEG[i])
     return root, root + s * st.SPINOUS_MM[i] * np.array([0, np.cos(angle), -np.sin(angle)])
 
@@ -213,13 +216,13 @@ def _outline(person: Person, ribs: dict[tuple[int, int], Array], z: Array) -> tu
     return at[0], at[1]
 
 
-def _inside(canvas: Canvas, outline: Array, *, grow_mm: float = 0.0) -> NDArray[np.bool_]:
+def _inside(x: Array, y: Array, outline: Array, *, grow_mm: float = 0.0) -> NDArray[np.bool_]:
     # A rounded box in every slice: u^2 + v^2 - u^2 v^2 / 2 < 1, with u and v each two-dimensional.
     left, right, front, back = outline
-    u = (canvas.part(0, 0)[:, None] - (left + right) / 2) / np.maximum((left - right) / 2 + grow_mm, 1)
-    v = (canvas.part(1, 1)[:, None] - (front + back) / 2) / np.maximum((back - front) / 2 + grow_mm, 1)
+    u = (x - (left + right) / 2) / np.maximum((left - right) / 2 + grow_mm, 1)
+    v = (y - (front + back) / 2) / np.maximum((back - front) / 2 + grow_mm, 1)
     u2, v2 = (u * u).astype(np.float32)[:, None, :], (v * v).astype(np.float32)[None, :, :]
-    return np.asarray(u2 * (1 - 0.5 * v2) + v2 < 1) & (u2 < 1) & (v2 < 1)
+    return np.asarray((u2 * (1 - 0.5 * v2) + v2 < 1) & (u2 < 1) & (v2 < 1))
 
 
 def _heights(canvas: Canvas) -> Array:
@@ -237,36 +240,25 @@ def _trunk(canvas: Canvas, person: Person, ribs: dict[tuple[int, int], Array]) -
     skin, inner, z = skin[:, body], inner[:, body], z[body]
     neck = np.interp(z, person.z_of([T1 + 0.5, C7 - 1.0]), [1.0, 0.5])
     fat = person.fat_mm * neck
-    whole, within = _Slab(canvas, body), inner
-    top[_inside(whole, skin)] = Tissue.SKIN
-    top[_inside(whole, skin, grow_mm=-2.0)] = Tissue.FAT
+    x, y = (canvas.part(axis, axis)[:, None] + canvas.part(2, axis)[body] for axis in (0, 1))
+    top[_inside(x, y, skin)] = Tissue.SKIN
+    top[_inside(x, y, skin, grow_mm=-2.0)] = Tissue.FAT
     under = skin + fat * np.array([-0.8, 0.8, 1.0, -0.5])[:, None]
-    top[_inside(whole, under)] = Tissue.MUSCLE
-    cavity = _inside(whole, within, grow_mm=-3.0)
+    top[_inside(x, y, under)] = Tissue.MUSCLE
+    cavity = _inside(x, y, inner, grow_mm=-3.0)
     cavity[:, :, z > person.z_of(T1 - 0.3)] = False
+    # Behind the spine lie the muscles of the back, also where the lungs reach further back beside it.
+    x_spine, y_spine = person.spine_xy(z)
+    beside = np.abs(x - x_spine) < 26 * person.size
+    cavity &= ~(beside[:, None, :] & (y - y_spine > 8 * person.size)[None, :, :])
     top[cavity] = Tissue.MESENTERY
-    _lungs(canvas, person, whole, inner, z, cavity, top)
-
-
-class _Slab(Canvas):
-    # Some of a canvas's slices, for full-slice masks.
-    def __init__(self, canvas: Canvas, slices: slice) -> None:
-        self._canvas, self._slices = canvas, slices
-
-    def part(self, axis: int, coordinate: int) -> Array:
-        part = self._canvas.part(axis, coordinate)
-        return part[self._slices] if axis == 2 else part
+    _lungs(person, x, y, inner, z, cavity, top)
 
 
 def _lungs(
-    canvas: Canvas,
-    person: Person,
-    slab: Canvas,
-    inner: Array,
-    z: Array,
-    cavity: NDArray[np.bool_],
-    tissue: NDArray[np.uint8],
+    person: Person, x: Array, y: Array, inner: Array, z: Array, cavity: NDArray[np.bool_], tissue: NDArray[np.uint8]
 ) -> None:
+    # x (nx, nz) and y (ny, nz): bent coordinates, mm.
     s, shift = person.size, person.organ_shift
     x_spine, y_spine = person.spine_xy(z)
     middle_x, middle_y = (inner[0] + inner[1]) / 2, (inner[2] + inner[3]) / 2
@@ -278,15 +270,15 @@ def _lungs(
         if not len(rows):
             continue
         k = slice(int(rows[0]), int(rows[-1]) + 1)
-        x = (canvas.part(0, 0)[:, None] - middle_x[k]) * side
-        y = (canvas.part(1, 1)[:, None] - middle_y[k]) / deep[k]
+        across = (x[:, k] - middle_x[k]) * side
+        along = (y[:, k] - middle_y[k]) / deep[k]
         # The diaphragm falls from its dome to the walls, and furthest to the back.
-        fall = 0.75 * ((x / wide[k] - 0.5) / 0.55) ** 2
-        fall = fall[:, None, :] + (y**2 * (0.75 + 0.45 * y))[None, :, :]
-        lung = cavity[:, :, k] & (z[k] - dome + 62 * s * fall > 0)
+        fall = (0.75 * ((across / wide[k] - 0.5) / 0.55) ** 2).astype(np.float32)[:, None, :]
+        fall = fall + (along**2 * (0.75 + 0.45 * along)).astype(np.float32)[None, :, :]
+        lung = cavity[:, :, k] & (fall > ((dome - z[k]) / (62 * s)).astype(np.float32))
         # Between the lungs: a column in front of the spine, wider where the heart and the great vessels lie.
-        from_spine = (canvas.part(0, 0)[:, None] - x_spine[k]) * side
-        behind = (canvas.part(1, 1)[:, None] - y_spine[k]) / s
+        from_spine = (x[:, k] - x_spine[k]) * side
+        behind = (y[:, k] - y_spine[k]) / s
         half = np.interp(behind, [-140, -110, -60, -25, 5, 45], [6, 12, 30, 26, 24, 24]) * s
         lung &= from_spine[:, None, :] > half[None, :, :]
         apex = person.at(T1 + 0.9, side * 42, -18)
@@ -319,15 +311,14 @@ def _arms(canvas: Canvas, person: Person) -> None:
 
 
 def _bone(canvas: Canvas, parts: Parts, wall_mm: float = 1.2) -> None:
-    # A shell thinner than a voxel would be painted as gravel: at least most of a voxel, which `render` makes up for.
-    wall = max(wall_mm, 0.7 * min(canvas.spacing_mm[0], canvas.spacing_mm[1]))
+    wall = max(wall_mm, WALL_VOXELS * min(canvas.spacing_mm[0], canvas.spacing_mm[1]))
     canvas.paint(parts, Tissue.CORTICAL)
     canvas.paint(parts, Tissue.TRABECULAR, depth_mm=wall)
 
 
 def _head(canvas: Canvas, person: Person) -> None:
     s = person.size
-    up = person.frames[C1][:, 2] + [0, 0, 1.2]
+    up = person.frames[C1][:, 2] + np.array([0, 0, 1.2])
     up /= np.linalg.norm(up)
     left = np.cross((0.0, 1.0, 0.0), up)
     left /= np.linalg.norm(left)
@@ -401,7 +392,7 @@ def _abdomen(canvas: Canvas, person: Person, rng: np.random.Generator) -> None:
         radii = [r * s * k for k in stretch]
         canvas.paint(canvas.ellipsoid(place, radii), Tissue.BOWEL, only=fill)
         if rng.random() < (0.5 if outer else 0.15):
-            gas = canvas.ellipsoid(place - [0, 0.2 * radii[1], 0], [0.75 * q for q in radii])
+            gas = canvas.ellipsoid(place - np.array([0, 0.2 * radii[1], 0]), [0.75 * q for q in radii])
             canvas.paint(gas, Tissue.GAS, only=Tissue.BOWEL)
     bladder = canvas.ellipsoid(person.at(28.0, 0, -85), [38 * s, 32 * s, 30 * s])
     canvas.paint(bladder, Tissue.CANAL, only=fill)
@@ -466,7 +457,7 @@ def _shoulders(canvas: Canvas, person: Person) -> None:
         joint = person.at(T1 + 1.2 - raised, side * 158, -8)
         inner = person.at(T1 + 1.5, side * 20, -66)
         middle = person.at(T1 + 0.2 - raised, side * 85, -40)
-        _bone(canvas, list(canvas.tube([inner, middle, joint + [0, 8 * s, 22 * s]], 6.0 * s)), 2.0)
+        _bone(canvas, list(canvas.tube([inner, middle, joint + s * np.array([0, 8, 22])], 6.0 * s)), 2.0)
         _bone(canvas, [canvas.ellipsoid(joint, [24 * s] * 3)], 2.0)
         blade = [(T1 + 1.0, 78, 52), (T1 + 6.3, 92, 50), (T1 + 2.0, 135, 15)]
         upper, tip, socket = (person.at(level - raised, side * x, y) for level, x, y in blade)
@@ -477,7 +468,10 @@ def _shoulders(canvas: Canvas, person: Person) -> None:
             canvas.capsule(upper, socket, 5.0 * s),
             canvas.capsule(socket, socket + s * np.array([side * 8, -6, 2]), 13 * s),
             canvas.capsule(
-                (upper + socket) / 2 + [0, 14 * s, 0], joint + [0, 22 * s, 24 * s], 5 * s, stretch=(1, 1.5, 1)
+                (upper + socket) / 2 + s * np.array([0, 14, 0]),
+                joint + s * np.array([0, 22, 24]),
+                5 * s,
+                stretch=(1, 1.5, 1),
             ),
         ]
         _bone(canvas, sheet, 1.5)
@@ -521,13 +515,9 @@ def _pelvis(canvas: Canvas, person: Person) -> None:
 
 def _ribcage(canvas: Canvas, person: Person, ribs: dict[tuple[int, int], Array]) -> None:
     s = person.size
-    skin, inner = _outline(person, ribs, person.z_of(np.linspace(T1 + 1.8, T1 + 8.3, 8)))
-    del skin
-    breast = []
-    for level, front in zip(np.linspace(T1 + 1.8, T1 + 8.3, 8), inner[2], strict=True):
-        point = person.at(float(level))
-        breast.append(np.array([point[0], front - 1 * s, point[2]]))
-    plate = np.array(breast)
+    heights = person.z_of(np.linspace(T1 + 1.8, T1 + 8.3, 8))
+    _, inner = _outline(person, ribs, heights)
+    plate = np.column_stack([person.spine_xy(heights)[0], inner[2] - s, heights])
     for rib in range(1, 11):
         for side in (1, -1):
             end = ribs[rib, side][-1]
@@ -571,22 +561,23 @@ def _vessels(canvas: Canvas, person: Person) -> None:
             person.at(2.0, side * 30, -18),
         ]
         canvas.paint(canvas.tube(neck, 4 * s), Tissue.BLOOD)
-        jugular = [p + [side * 9 * s, 2 * s, 0] for p in neck]
+        jugular = [p + s * np.array([side * 9, 2, 0]) for p in neck]
         canvas.paint(canvas.tube(jugular, 5.5 * s), Tissue.BLOOD)
 
 
 def _spine(canvas: Canvas, person: Person) -> None:
     for i in range(1, S1 + 1):
         _disc(canvas, person, i)
-    _sacrum(canvas, person)
-    for i in range(S2, -1, -1):
-        if i == C1:
-            parts: Parts = _atlas(canvas, person)
-        else:
-            parts = _posterior(canvas, person, i)
-            if i == 1:
-                parts += _dens(canvas, person)
+    _bone(canvas, [part for i in range(S2 + 1, 30) for part in _sacral_parts(canvas, person, i)], 1.5)
+    for i in range(S2, C1, -1):
+        parts = _posterior(canvas, person, i)
+        if i == 1:
+            parts += _dens(canvas, person)
+        if i >= S1:
+            parts += _sacral_parts(canvas, person, i)
         _vertebra(canvas, person, i, parts)
+    _bone(canvas, _atlas(canvas, person), 1.3)
+    _sacral_holes(canvas, person)
     s = person.size
     centres = [person.centroids[i] + person.frames[i] @ _canal_centre(person, i) for i in range(S2 + 1)]
     crown = person.centroids[C1] + person.frames[C1] @ (s * np.array([0, 4.0, 40.0]))
@@ -614,36 +605,36 @@ def _disc(canvas: Canvas, person: Person, i: int) -> None:
 
 
 def _vertebra(canvas: Canvas, person: Person, i: int, parts: Parts) -> None:
-    wall = max(1.3, 0.7 * min(canvas.spacing_mm[0], canvas.spacing_mm[1]))
+    wall = max(1.3, WALL_VOXELS * min(canvas.spacing_mm[0], canvas.spacing_mm[1]))
     canvas.paint(parts, Tissue.CORTICAL)
-    solid: Solid | None = None
-    if i != C1:
-        half, depth, height = _body_size(person, i)
-        centre, frame = person.centroids[i], person.frames[i]
-        if i == 1:
-            # The centroid of C2 counts its dens: its body lies lower.
-            centre, height = centre - frame[:, 2] * 4.8 * person.size, 0.95 * height
-        reach = np.abs(frame) @ np.array([1.1 * half, 1.1 * depth, 0.55 * height])
-        box = canvas.box(centre - reach, centre + reach)
-        if box is not None:
-            plate = max(0.9, 0.6 * canvas.spacing_mm[2])
-            u, v, w = canvas.project(box, frame / np.array([half, depth, height / 2]), centre)
-            v -= 0.09
-            rho2 = u * u + v * v
-            flare = 1 + 0.13 * (w * w - 0.6)
-            side = (np.sqrt(rho2) - flare) * min(half, depth)
-            # The back of the body is flat to hollow, and the end plates are dished.
-            back = (v - 0.8 + 0.1 * (1 - u * u)) * depth
-            dish = np.float32(0.10 if i >= T1 else 0.05)
-            lid = (np.abs(w) - 1 + dish * np.maximum(1 - rho2, 0)) * (height / 2)
-            solid = box, np.maximum(np.maximum(side, back), lid)
-            canvas.paint(solid, Tissue.CORTICAL)
-            canvas.paint((box, np.where(lid > -plate, solid[1], 1.0)), Tissue.ENDPLATE)
-            # Under the plates only their own thickness counts, not the thicker one a voxel gives the walls.
-            inner = np.maximum(np.maximum(side, back) + wall, lid + plate)
-            solid = box, inner
+    cap: Solid | None = None
+    spongy: Solid | None = None
+    half, depth, height = _body_size(person, i)
+    centre, frame = person.centroids[i], person.frames[i]
+    if i == 1:
+        # The centroid of C2 counts its dens: its body lies lower.
+        centre, height = centre - frame[:, 2] * 4.8 * person.size, 0.95 * height
+    reach = np.abs(frame) @ np.array([1.1 * half, 1.1 * depth, 0.55 * height])
+    box = canvas.box(centre - reach, centre + reach)
+    if box is not None:
+        plate = max(0.9, WALL_VOXELS * canvas.spacing_mm[2])
+        u, v, w = canvas.project(box, frame / np.array([half, depth, height / 2]), centre)
+        v -= 0.09
+        rho2 = u * u + v * v
+        flare = 1 + 0.13 * (w * w - 0.6)
+        side = (np.sqrt(rho2) - flare) * min(half, depth)
+        # The back of the body is flat to hollow, and the end plates are dished.
+        back = (v - 0.8 + 0.1 * (1 - u * u)) * depth
+        dish = np.float32(0.10 if i >= T1 else 0.05)
+        lid = (np.abs(w) - 1 + dish * np.maximum(1 - rho2, 0)) * (height / 2)
+        whole = np.maximum(np.maximum(side, back), lid)
+        canvas.paint((box, whole), Tissue.CORTICAL)
+        cap = box, np.where(lid > -plate, whole, np.float32(1.0))
+        # Under the plates only their own thickness counts, not the thicker one a voxel gives the walls.
+        spongy = box, np.maximum(np.maximum(side, back) + wall, lid + plate)
     canvas.paint(parts, Tissue.TRABECULAR, depth_mm=wall)
-    canvas.paint(solid, Tissue.TRABECULAR)
+    canvas.paint(cap, Tissue.ENDPLATE)
+    canvas.paint(spongy, Tissue.TRABECULAR)
 
 
 def _posterior(canvas: Canvas, person: Person, i: int) -> Parts:
@@ -710,26 +701,36 @@ def _atlas(canvas: Canvas, person: Person) -> Parts:
     return parts
 
 
-def _sacrum(canvas: Canvas, person: Person) -> None:
+def _sacral_parts(canvas: Canvas, person: Person, i: int) -> Parts:
+    # The wings of a sacral vertebra, and below S2 its body too.
+    s, centre, frame = person.size, person.centroids[i], person.frames[i]
+    levels = np.arange(S1, 30)
+    wide, deep, tall, reach = (
+        float(np.interp(i, levels, sizes))
+        for sizes in (
+            (25, 18, 15, 13, 11, 7),
+            (15, 10.5, 8.5, 7, 6, 4),
+            (15, 14, 12.5, 11.5, 10, 9),
+            (52, 47, 40, 31, 22, 6),
+        )
+    )
+    parts: Parts = []
+    if i > S2:
+        parts.append(canvas.ellipsoid(centre, [wide * s, deep * s, tall * s], frame))
+    for x in _SIDES:
+        ala = centre + frame @ (s * np.array([x * 0.62 * reach, 5.0, -1.0]))
+        parts.append(canvas.ellipsoid(ala, [0.44 * reach * s, (deep + 1) * s, (tall + 3) * s], frame))
+    return parts
+
+
+def _sacral_holes(canvas: Canvas, person: Person) -> None:
     s = person.size
-    wings: Parts = []
-    for i in range(S1, 30):
-        centre, frame = person.centroids[i], person.frames[i]
-        wide, deep, tall = np.interp(i, [24, 25, 26, 27, 28, 29], [25, 18, 15, 13, 11, 7]), np.interp(
-            i, [24, 25, 26, 27, 28, 29], [15, 10.5, 8.5, 7, 6, 4]), np.interp(i, [24, 29], [15, 9])  # fmt: skip
-        if i > S2:
-            wings.append(canvas.ellipsoid(centre, [wide * s, deep * s, tall * s], frame))
-        reach = float(np.interp(i, [24, 25, 26, 27, 28, 29], [52, 47, 40, 31, 22, 6]))
-        for x in _SIDES:
-            ala = centre + frame @ (s * np.array([x * 0.62 * reach, 5.0, -1.0]))
-            wings.append(canvas.ellipsoid(ala, [0.44 * reach * s, (deep + 1) * s, (tall + 3) * s], frame))
-    _bone(canvas, wings, 1.5)
     for i in range(S1, 28):
-        gap = 0.5 * (person.centroids[i] + person.centroids[i + 1])
-        frame = person.frames[i]
+        between, frame = 0.5 * (person.centroids[i] + person.centroids[i + 1]), person.frames[i]
         for x in _SIDES:
-            hole = [gap + frame @ (s * np.array([x * np.interp(i, [24, 27], [24, 15]), y, 0])) for y in (-22.0, 18.0)]
-            canvas.paint(canvas.capsule(*hole, 4.5 * s), Tissue.FAT)
+            aside = x * float(np.interp(i, [24, 27], [24, 15]))
+            start, end = (between + frame @ (s * np.array([aside, y, 0])) for y in (-22.0, 18.0))
+            canvas.paint(canvas.capsule(start, end, 4.5 * s), Tissue.FAT)
 
 
 def _table(canvas: Canvas, person: Person) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from spinefinder_fast.phantom.anatomy import Tissue
+from spinefinder_fast.phantom.anatomy import WALL_VOXELS, Tissue
 
 Image = NDArray[np.float32]
 
@@ -74,6 +74,7 @@ class Look:
         grain_mm: correlation length of the noise.
         sharpen: edge enhancement of the kernel; 0 is none, 1 is a lung or bone kernel.
         streaks_hu: horizontal streaks where shoulders or hips are wide.
+        marbling: how much fat runs between the muscles; 0 is none.
     """
 
     bone_density: float = 1.0
@@ -86,6 +87,7 @@ class Look:
     grain_mm: float = 0.8
     sharpen: float = 0.0
     streaks_hu: float = 0.0
+    marbling: float = 0.07
 
 
 def draw_look(rng: np.random.Generator, bone_density: float = 1.0) -> Look:
@@ -101,6 +103,7 @@ def draw_look(rng: np.random.Generator, bone_density: float = 1.0) -> Look:
         grain_mm=rng.uniform(0.4, 1.3),
         sharpen=rng.uniform(0.2, 1.0) if rng.random() < 0.3 else 0.0,
         streaks_hu=rng.uniform(5, 60) if rng.random() < 0.4 else 0.0,
+        marbling=rng.uniform(0, 0.2),
     )
 
 
@@ -156,10 +159,13 @@ def render(
     gain = np.broadcast_to(np.asarray(bone_gain, np.float32) * np.float32(look.bone_density), tissue.shape[2:])
     grain = _noise(rng, tissue.shape, 0.7 / step)
     image += texture[tissue] * grain
-    soft = ndimage.zoom(rng.standard_normal([n // 8 + 2 for n in tissue.shape], np.float32), 8, order=1)
-    soft = soft[: tissue.shape[0], : tissue.shape[1], : tissue.shape[2]]
+    cloud = _clouds(rng, tissue.shape, step)
     spongy = tissue == Tissue.TRABECULAR
-    image += np.where(spongy, image * (gain - 1 + 0.12 * soft), 0.5 * texture[tissue] * soft)
+    image += np.where(spongy, image * (gain - 1 + 0.12 * cloud), 0.5 * texture[tissue] * cloud)
+    # Where clouds change sign are thin curved sheets, like the fat between muscles; lungs hold small vessels.
+    image[(tissue == Tissue.MUSCLE) & (np.abs(cloud) < look.marbling)] -= 90
+    lung = tissue == Tissue.LUNG
+    image[lung] += 350 * np.maximum(grain[lung] - 1.6, 0)
     return _acquire(image, step, rng, look)
 
 
@@ -174,8 +180,8 @@ def _lookup(rng: np.random.Generator, look: Look, step: NDArray[np.float64]) -> 
     values[Tissue.CANAL] += look.myelogram_hu
     # Walls thinner than a voxel are painted as thick as one: their value is that of the mixture.
     for tissue, true_mm, painted_mm in (
-        (Tissue.CORTICAL, 1.3, 0.7 * step[:2].min()),
-        (Tissue.ENDPLATE, 0.9, 0.6 * step[2]),
+        (Tissue.CORTICAL, 1.3, WALL_VOXELS * step[:2].min()),
+        (Tissue.ENDPLATE, 0.9, WALL_VOXELS * step[2]),
     ):
         share = min(1.0, true_mm / painted_mm)
         values[tissue] = share * values[tissue] + (1 - share) * 180
@@ -189,6 +195,23 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], sigma: NDArray[np.f
         if width > 0.2:
             noise = ndimage.gaussian_filter1d(noise, width, axis=axis, mode="nearest", truncate=3.0)
     return np.asarray(noise / max(float(noise[:: max(1, shape[0] // 32)].std()), 1e-6), np.float32)
+
+
+def _clouds(
+    rng: np.random.Generator, shape: tuple[int, ...], step: NDArray[np.float64], size_mm: float = 14.0
+) -> Image:
+    # Smooth noise of about unit variance: random values on a coarse grid, linear in between.
+    cells = [int(n * d / size_mm) + 2 for n, d in zip(shape, step, strict=True)]
+    cloud = 1.7 * rng.standard_normal(cells, np.float32)
+    for axis in range(3):
+        place = np.arange(shape[axis]) * step[axis] / size_mm
+        lower = place.astype(int)
+        share = (place - lower).astype(np.float32)
+        matrix = np.zeros((shape[axis], cells[axis]), np.float32)
+        matrix[np.arange(len(place)), lower] = 1 - share
+        matrix[np.arange(len(place)), lower + 1] = share
+        cloud = np.moveaxis(np.tensordot(matrix, cloud, (1, axis)), 0, axis)
+    return np.ascontiguousarray(cloud)
 
 
 def _acquire(image: Image, step: NDArray[np.float64], rng: np.random.Generator, look: Look) -> NDArray[np.int16]:

@@ -141,8 +141,8 @@ def _draw_levels(rng: np.random.Generator) -> tuple[int, int]:
         count = int(rng.integers(2, 13))
         top = int(rng.integers(0, 26 - count + 1))
         return top, top + count - 1
-    top, bottom = kinds[str(kind)]
-    return int(rng.integers(*top, endpoint=True)), int(rng.integers(*bottom, endpoint=True))
+    (top, top_last), (bottom, bottom_last) = kinds[str(kind)]
+    return int(rng.integers(top, top_last + 1)), int(rng.integers(bottom, bottom_last + 1))
 
 
 def _scan(
