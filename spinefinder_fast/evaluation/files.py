@@ -42,7 +42,7 @@ def read_pairs(predictions: str | Path, truth: str | Path) -> Pairs:
     predicted, annotated = _by_case(Path(predictions)), _by_case(Path(truth))
     if not annotated:
         raise AnnotationError("E_NO_CENTROIDS", f"no file in {truth} ends in {', '.join(ENDINGS)}")
-    scans = {_case(scan_name(path)): path for path in find_scans([truth])}
+    scans = find_scans([truth])
     pairs = []
     for case, path in annotated.items():
         prediction = _read(predicted[case], case, scans) if case in predicted else Spine((), source=case)
@@ -51,7 +51,7 @@ def read_pairs(predictions: str | Path, truth: str | Path) -> Pairs:
 
 
 def _case(name: str) -> str:
-    return re.sub(r"(_ct|_seg(-[a-z]+)?)+$", "", name)
+    return re.sub(r"(_ct|_seg(-[a-z]+)?)$", "", name)
 
 
 def _by_case(folder: Path) -> dict[str, Path]:
@@ -70,10 +70,14 @@ def _rank(path: Path) -> int:
     return next(rank for rank, ending in enumerate(ENDINGS) if path.name.lower().endswith(ending))
 
 
-def _read(path: Path, case: str, scans: dict[str, Path]) -> Spine:
+def _read(path: Path, case: str, scans: list[Path]) -> Spine:
     try:
         return read_centroids(path)
     except AnnotationError as error:
-        if error.code != "E_NEEDS_SCAN" or case not in scans:
+        if error.code != "E_NEEDS_SCAN":
             raise
-    return read_centroids(path, read_grid(scans[case]))
+        own = [scan for scan in scans if scan_name(scan).removesuffix("_ct") == case]
+        own = [scan for scan in own if scan.parent == path.parent] or own
+        if len(own) != 1:
+            raise AnnotationError(error.code, f"{error.message}; {len(own)} scans named {case} were found") from error
+    return read_centroids(path, read_grid(own[0]))

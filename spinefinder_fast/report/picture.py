@@ -214,12 +214,11 @@ def _spread(wanted: Sequence[float], apart: float, within: tuple[float, float]) 
 
 
 def _draw_directions(axes: Axes, view: _View) -> None:
-    style: dict[str, Any] = {"transform": axes.transAxes, "color": _INK, "fontsize": 9, "path_effects": _outline(2.0)}
-    axes.text(0.015, 0.5, view.ends[0], ha="left", va="center", **style)
-    axes.text(0.985, 0.5, view.ends[1], ha="right", va="center", **style)
-    for letter, y, shift, align in (("S", 1, 4, "bottom"), ("I", 0, -4, "top")):
-        axes.annotate(letter, (0.5, y), xytext=(0, shift), textcoords="offset points", xycoords="axes fraction",
-                      color=_INK, fontsize=9, ha="center", va=align)  # fmt: skip
+    # Outside the picture, where no bone hides them and no leader crosses them.
+    for letter, x, y, align in ((view.ends[0], 0, 0, "left"), ("I", 0.5, 0, "center"), (view.ends[1], 1, 0, "right"),
+                                ("S", 0.5, 1, "center")):  # fmt: skip
+        axes.annotate(letter, (x, y), xytext=(0, 4 if y else -4), textcoords="offset points", xycoords="axes fraction",
+                      color=_INK, fontsize=9, ha=align, va="bottom" if y else "top")  # fmt: skip
     axes.annotate(f"{view.title} along the spine", (0, 1), xytext=(0, 5), textcoords="offset points",
                   xycoords="axes fraction", color=_FAINT, fontsize=8, ha="left", va="bottom")  # fmt: skip
 

@@ -23,7 +23,8 @@ from spinefinder_fast.scan.stored import Stored
 
 _TAGS: Final = (
     "SeriesInstanceUID", "Modality", "ImageType", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsStored",
-    "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "RescaleSlope", "RescaleIntercept",
+    "BitsAllocated", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient",
+    "RescaleSlope", "RescaleIntercept",
 )  # fmt: skip
 _WARN_GAP: Final = 0.01
 _REFUSE_GAP: Final = 0.05
@@ -68,9 +69,9 @@ def read_dicom(path: Path) -> Stored:
     """Read the series in a folder, or the series to which a file belongs.
 
     Raises:
-        ScanError: ``E_NO_SCAN``, ``E_MANY_SERIES``, ``E_MODALITY``, ``E_MULTIFRAME``, ``E_COLOUR``, ``E_MIXED_GRID``,
-            ``E_SPACING``, ``E_ORIENTATION``, ``E_NO_POSITION``, ``E_NO_RESCALE``, ``E_TOO_FEW_SLICES``,
-            ``E_DUPLICATE_POSITION``, ``E_GAP`` or ``E_DECODE``.
+        ScanError: ``E_NO_SCAN``, ``E_MANY_SERIES``, ``E_MODALITY``, ``E_MULTIFRAME``, ``E_COLOUR``, ``E_TRUNCATED``,
+            ``E_MIXED_GRID``, ``E_SPACING``, ``E_ORIENTATION``, ``E_NO_POSITION``, ``E_NO_RESCALE``,
+            ``E_TOO_FEW_SLICES``, ``E_DUPLICATE_POSITION``, ``E_GAP`` or ``E_DECODE``.
     """
     folder = path if path.is_dir() else path.parent
     series = _series_in(folder)
@@ -110,6 +111,11 @@ def _check(one: _Slice, first: _Slice) -> None:
         raise ScanError("E_MULTIFRAME", f"{name}: multi-frame DICOM is not supported; convert it to NIfTI")
     if int(header.get("SamplesPerPixel") or 1) != 1:
         raise ScanError("E_COLOUR", f"{name}: a colour picture is not CT")
+    if not header.file_meta.TransferSyntaxUID.is_compressed:
+        # GDCM fills what is missing with zeros.
+        needed = int(header.Rows) * int(header.Columns) * int(header.get("BitsAllocated") or 16) // 8
+        if (size := one.path.stat().st_size) < needed:
+            raise ScanError("E_TRUNCATED", f"{name} has {size:,} bytes, its pixels need {needed:,}; copy it again")
     spacing = one.numbers("PixelSpacing", 2, "E_SPACING")
     orientation = one.numbers("ImageOrientationPatient", 6, "E_ORIENTATION").reshape(2, 3)
     one.numbers("ImagePositionPatient", 3, "E_NO_POSITION")

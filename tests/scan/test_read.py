@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from spinefinder_fast.errors import ScanError
+from spinefinder_fast.geometry import Grid
+from spinefinder_fast.scan import find_scans, read_scan, scan_name, write_nifti
+
+SHAPE = (6, 5, 4)
+
+
+def hu(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-1000, 1500, SHAPE, np.int16)
+
+
+def sitk_image(array: np.ndarray) -> sitk.Image:
+    image = sitk.GetImageFromArray(array.T)
+    image.SetSpacing((0.8, 0.9, 3.0))
+    image.SetOrigin((-20.0, 31.0, 500.0))
+    # 20 degrees about x, with the second axis running to the front: not canonical.
+    c, s = np.cos(np.deg2rad(20)), np.sin(np.deg2rad(20))
+    image.SetDirection((1, 0, 0, 0, -c, -s, 0, -s, c))
+    return image
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".nhdr", ".mha", ".mhd", ".nii.gz"])
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_every_format_gives_what_simpleitk_gives(tmp_path: Path, ending: str, dtype: type) -> None:
+    image = sitk_image(hu().astype(dtype))
+    sitk.WriteImage(image, str(tmp_path / f"neck{ending}"))
+    scan = read_scan(tmp_path / f"neck{ending}")
+    assert (scan.name, scan.array.dtype, scan.grid.axcodes, scan.file_grid.axcodes) == ("neck", dtype, "LPS", "LAS")
+    np.testing.assert_array_equal(scan.file_grid.reorientation().undo(scan.array), hu())
+    for voxel in ((0, 0, 0), (5, 0, 1), (2, 4, 3)):
+        expected = image.TransformIndexToPhysicalPoint(voxel)
+        np.testing.assert_allclose(scan.file_grid.to_lps(voxel), expected, atol=1e-3)
+        canonical = scan.grid.to_voxel(expected).round().astype(int)
+        assert scan.array[tuple(canonical)] == hu()[voxel]
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".mha"])
+def test_a_cut_file_is_refused_by_itk_too(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    sitk.WriteImage(sitk_image(hu()), str(path))
+    content = path.read_bytes()
+    for length in range(1, len(content), 13):
+        path.write_bytes(content[:length])
+        with pytest.raises(ScanError):
+            read_scan(path)
+
+
+def test_values_that_cannot_be_hu(tmp_path: Path) -> None:
+    def reason(array: np.ndarray) -> str:
+        write_nifti(tmp_path / "a.nii", array, Grid.from_spacing(SHAPE))
+        with pytest.raises(ScanError) as caught:
+            read_scan(tmp_path / "a.nii")
+        return str(caught.value)
+
+    spread = np.linspace(0, 1, hu().size).reshape(SHAPE)
+    assert "E_NOT_HU" in reason(spread.astype(np.float32))
+    assert "0 to 255" in reason((255 * spread).astype(np.uint8))
+    assert "E_CONSTANT" in reason(np.full(SHAPE, -1000, np.int16))
+    assert "E_NONFINITE" in reason(np.where(spread > 0.97, np.nan, hu()).astype(np.float32))
+
+
+def test_a_crop_without_air_is_a_scan(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "a.nii", hu().clip(-150, 1400), Grid.from_spacing(SHAPE))
+    assert read_scan(tmp_path / "a.nii").warnings == ()
+    write_nifti(tmp_path / "a.nii", hu().clip(0, 1400), Grid.from_spacing(SHAPE))
+    assert read_scan(tmp_path / "a.nii").warnings[0].startswith("W_NOT_HU")
+
+
+def test_a_voxel_that_is_no_number_becomes_air(tmp_path: Path) -> None:
+    array = hu().astype(np.float32)
+    array[1, 2, 3] = np.nan
+    write_nifti(tmp_path / "a.nii", array, Grid.from_spacing(SHAPE))
+    scan = read_scan(tmp_path / "a.nii")
+    assert scan.array[1, 2, 3] == -1024
+    assert "1 voxels" in scan.warnings[0]
+
+
+def test_not_a_scan(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("L1 is fractured")
+    for path, code in (
+        (tmp_path / "notes.txt", "E_NO_SCAN"),
+        (tmp_path / "no.nii", "E_NO_SCAN"),
+        (tmp_path, "E_NO_SCAN"),
+    ):
+        with pytest.raises(ScanError) as caught:
+            read_scan(path)
+        assert caught.value.code == code
+
+
+def test_names() -> None:
+    assert scan_name(Path("a/sub-verse005_dir-sag_ct.nii.gz")) == "sub-verse005_dir-sag_ct"
+    assert scan_name(Path("a/b.c.NRRD")) == "b.c"
+    assert scan_name(Path("a/IM0001")) == "IM0001"
+
+
+def test_finding_scans(tmp_path: Path) -> None:
+    for name in ("b/x.nii.gz", "b/x_labels.nii.gz", "a.mha", "b/c/y.nrrd", "b/readme.txt", "b/.hidden.nii"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"content" * 30)
+    found = [str(p.relative_to(tmp_path)) for p in find_scans([tmp_path, tmp_path / "a.mha"])]
+    assert found == ["a.mha", "b/c/y.nrrd", "b/x.nii.gz"]
+    assert find_scans([tmp_path / "b/readme.txt"]) == [tmp_path / "b/readme.txt"]  # named by hand: read_scan explains
+    with pytest.raises(ScanError, match="E_NO_SCAN"):
+        find_scans([tmp_path / "missing"])
+
+
+def test_importing_the_readers_costs_no_itk() -> None:
+    code = "import sys, spinefinder_fast.scan; sys.exit(any(m in sys.modules for m in ('itk', 'pydicom', 'torch')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
