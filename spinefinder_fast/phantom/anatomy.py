@@ -73,13 +73,14 @@ _OUTLINE = np.array([
 ], np.float64)  # fmt: skip
 
 
-def paint_person(canvas: Canvas, person: Person, *, table: bool = False) -> None:
+def paint_person(canvas: Canvas, person: Person, *, table: bool = False, screws: Sequence[int] = ()) -> None:
     """Paints everything of `person` that the canvas's field of view holds, from the skin inwards.
 
     Args:
         canvas: an empty canvas in the person's frame.
         person: who.
         table: whether the scanner's table is seen.
+        screws: neighbouring levels (0 = C1) that screws and rods hold together.
     """
     rng = np.random.default_rng(person.seed)
     ribs = rib_curves(person)
@@ -94,6 +95,7 @@ def paint_person(canvas: Canvas, person: Person, *, table: bool = False) -> None
     _ribcage(canvas, person, ribs)
     _vessels(canvas, person)
     _spine(canvas, person)
+    _screws(canvas, person, screws)
     if table:
         _table(canvas, person)
 
@@ -168,10 +170,10 @@ def outreach(person: Person, i: int) -> Array:
     """(n, 3) LPS mm: the outermost points of a vertebra; a field of view without one of them cuts the vertebra."""
     half, depth, height = _body_size(person, i)
     half, depth = max(half, 8.0), max(depth, 8.0)
-    points = [[x, y, z] for x in (-half, half) for y in (-depth, depth) for z in (-height / 2, height / 2)]
+    corners = np.stack(np.meshgrid((-half, half), (-depth, depth), (-height / 2, height / 2)), axis=-1).reshape(-1, 3)
     tip = _transverse_tip(person, i)
-    points += [tip, tip * [-1, 1, 1], _spinous(person, i)[1]]
-    return np.asarray(person.centroids[i] + np.array(points) @ person.frames[i].T)
+    points = np.concatenate([corners, [tip, tip * [-1, 1, 1], _spinous(person, i)[1]]])
+    return np.asarray(person.centroids[i] + points @ person.frames[i].T)
 
 
 def _spinous(person: Person, i: int) -> tuple[Array, Array]:
@@ -249,7 +251,7 @@ def _trunk(canvas: Canvas, person: Person, ribs: dict[tuple[int, int], Array]) -
     cavity[:, :, z > person.z_of(T1 - 0.3)] = False
     # Behind the spine lie the muscles of the back, also where the lungs reach further back beside it.
     x_spine, y_spine = person.spine_xy(z)
-    beside = np.abs(x - x_spine) < 26 * person.size
+    beside = np.abs(x - x_spine) < 22 * person.size
     cavity &= ~(beside[:, None, :] & (y - y_spine > 8 * person.size)[None, :, :])
     top[cavity] = Tissue.MESENTERY
     _lungs(person, x, y, inner, z, cavity, top)
@@ -279,7 +281,8 @@ def _lungs(
         # Between the lungs: a column in front of the spine, wider where the heart and the great vessels lie.
         from_spine = (x[:, k] - x_spine[k]) * side
         behind = (y[:, k] - y_spine[k]) / s
-        half = np.interp(behind, [-140, -110, -60, -25, 5, 45], [6, 12, 30, 26, 24, 24]) * s
+        # They touch the sides of the vertebral bodies.
+        half = np.interp(behind, [-140, -110, -60, -25, -10, 12, 28, 45], [6, 12, 30, 24, 18.5, 18.5, 24, 28]) * s
         lung &= from_spine[:, None, :] > half[None, :, :]
         apex = person.at(T1 + 0.9, side * 42, -18)
         cap = 1 - ((z[k] - apex[2]) / (26 * s)).clip(0) ** 2
@@ -330,9 +333,10 @@ def _head(canvas: Canvas, person: Person) -> None:
     def blob(centre: Sequence[float], radii: Sequence[float]) -> Solid | None:
         return canvas.ellipsoid(at(*centre), [r * s for r in radii], frame)
 
-    skull, face = (0.0, -10.0, 82.0), (0.0, -62.0, 18.0)
+    skull, face, chin, throat = (0, -10, 82), (0, -62, 18), (0, -72, -26), (0, -34, -42)
     for tissue, thinner in ((Tissue.SKIN, 0.0), (Tissue.FAT, 2.0), (Tissue.MUSCLE, 5.0)):
-        heads = [blob(skull, [r - thinner for r in (79, 98, 79)]), blob(face, [r - thinner for r in (62, 58, 72)])]
+        shapes = ((skull, (79, 98, 79)), (face, (62, 58, 72)), (chin, (52, 46, 36)), (throat, (44, 52, 40)))
+        heads = [blob(centre, [r - thinner for r in radii]) for centre, radii in shapes]
         for under in (Tissue.AIR, Tissue.SKIN, Tissue.FAT):
             canvas.paint(heads, tissue, only=under)
     bones: Parts = [blob((0, -42, 14), (40, 34, 9)), blob((0, -82, 12), (29, 24, 13))]
@@ -699,6 +703,22 @@ def _atlas(canvas: Canvas, person: Person) -> Parts:
         parts += tube([(x * 21, 3, 0), (x * 19, 14, 0), (x * 10, 22, 0), (0, 25, 0)], 3.2)
         parts += tube([(x * 24, -2, 0), (x * 38, 0, -1)], 4.0)
     return parts
+
+
+def _screws(canvas: Canvas, person: Person, levels: Sequence[int]) -> None:
+    s = person.size
+    for side in _SIDES:
+        heads = []
+        for i in levels:
+            centre, frame = person.centroids[i], person.frames[i]
+            _, depth, height = _body_size(person, i)
+            aside = side * 0.5 * s * float(st.PEDICLE_DISTANCE_MM[i])
+            head = centre + frame @ np.array([1.1 * aside, _canal_centre(person, i)[1] + 16 * s, 0.16 * height])
+            tip = centre + frame @ np.array([0.55 * aside, -0.4 * depth, 0.1 * height])
+            canvas.paint(canvas.capsule(tip, head, 2.8), Tissue.METAL)
+            canvas.paint(canvas.capsule(head, head, 6.0), Tissue.METAL)
+            heads.append(head)
+        canvas.paint(canvas.tube(np.array(heads).reshape(-1, 3), 2.8), Tissue.METAL)
 
 
 def _sacral_parts(canvas: Canvas, person: Person, i: int) -> Parts:

@@ -88,9 +88,8 @@ class Canvas:
 
     def project(self, box: Box, matrix: Array, centre: Array) -> list[NDArray[np.float32]]:
         """Bent coordinates minus `centre`, times each column of `matrix`, shape (3, k): k arrays of the box's shape."""
-        x, y, z = (self._parts[axis][box[axis]] for axis in range(3))
-        x, y, z = ((x - centre) @ matrix).astype(np.float32), (y @ matrix).astype(np.float32), (z @ matrix)
-        z = z.astype(np.float32)
+        shifted = (self._parts[axis][box[axis]] - (centre if axis == 0 else 0) for axis in range(3))
+        x, y, z = ((part @ matrix).astype(np.float32) for part in shifted)
         return [(x[:, k, None] + y[None, :, k])[:, :, None] + z[None, None, :, k] for k in range(matrix.shape[1])]
 
     def capsule(

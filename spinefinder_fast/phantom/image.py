@@ -39,7 +39,7 @@ _HU: Final[dict[Tissue, tuple[float, float, float]]] = {
     Tissue.CANAL: (12, 8, 5),
     Tissue.CORD: (35, 6, 3),
     Tissue.TRABECULAR: (165, 15, 55),
-    Tissue.CORTICAL: (900, 170, 110),
+    Tissue.CORTICAL: (850, 180, 110),
     Tissue.ENDPLATE: (620, 120, 80),
     Tissue.CARTILAGE: (110, 30, 25),
     Tissue.BRAIN: (34, 4, 4),
@@ -161,11 +161,16 @@ def render(
     image += texture[tissue] * grain
     cloud = _clouds(rng, tissue.shape, step)
     spongy = tissue == Tissue.TRABECULAR
+    dense = (tissue == Tissue.CORTICAL) | (tissue == Tissue.ENDPLATE)
     image += np.where(spongy, image * (gain - 1 + 0.12 * cloud), 0.5 * texture[tissue] * cloud)
+    image[dense] *= 1 + 0.22 * cloud[dense]
     # Where clouds change sign are thin curved sheets, like the fat between muscles; lungs hold small vessels.
     image[(tissue == Tissue.MUSCLE) & (np.abs(cloud) < look.marbling)] -= 90
     lung = tissue == Tissue.LUNG
     image[lung] += 350 * np.maximum(grain[lung] - 1.6, 0)
+    metal = (tissue == Tissue.METAL).any(axis=(0, 1))
+    if metal.any():
+        image[:, :, metal] += _metal_bands(image[:, :, metal] > 3000, step, rng)
     return _acquire(image, step, rng, look)
 
 
@@ -195,6 +200,15 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], sigma: NDArray[np.f
         if width > 0.2:
             noise = ndimage.gaussian_filter1d(noise, width, axis=axis, mode="nearest", truncate=3.0)
     return np.asarray(noise / max(float(noise[:: max(1, shape[0] // 32)].std()), 1e-6), np.float32)
+
+
+def _metal_bands(metal: NDArray[np.bool_], step: NDArray[np.float64], rng: np.random.Generator) -> Image:
+    # Metal starves the rays that pass much of it, here from side to side: dark beside it, bright in front and behind.
+    solid = metal.astype(np.float32)
+    dark = ndimage.gaussian_filter1d(solid, 25 / step[0], axis=0, mode="constant")
+    bright = ndimage.gaussian_filter1d(solid, 12 / step[1], axis=1, mode="constant")
+    strength = rng.uniform(1000, 4000) * rng.uniform(0.5, 1.5, metal.shape[1:])
+    return np.asarray(bright * rng.uniform(500, 2500) - dark * strength, np.float32)
 
 
 def _clouds(

@@ -6,10 +6,11 @@ The person lives in an LPS frame of its own, in mm, with the centroid of T8 at t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from spinefinder_fast import anatomy
 from spinefinder_fast.phantom import statistics as st
@@ -46,9 +47,9 @@ class Person:
     organ_shift: float
     seed: int
 
-    def z_of(self, level: ArrayLike) -> Array:
+    def z_of(self, level: float | Sequence[float] | Array) -> Array:
         """Height in mm of a fractional level: 7.0 is the centroid of T1, 7.5 half way to T2."""
-        return np.interp(level, np.arange(len(self.centroids)), self.centroids[:, 2])
+        return np.asarray(np.interp(np.asarray(level), np.arange(len(self.centroids)), self.centroids[:, 2]))
 
     def at(self, level: float, x: float = 0.0, y: float = 0.0, dz: float = 0.0) -> Array:
         """(3,) LPS mm: `x` to the left, `y` behind and `dz` above the spine at a fractional level, times the size."""

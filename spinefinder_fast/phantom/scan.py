@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,7 +124,10 @@ def random_phantom(
         extent = np.maximum(extent * np.sqrt(room / extent.prod()), np.minimum(extent, floor))
     low = max(low, high - max_voxels * step.prod() / extent.prod())
     box_low, box_high = np.array([*(centre - extent / 2), low]), np.array([*(centre + extent / 2), high])
-    return _scan(person, box_low, box_high, step, rng, draw_look(rng, person.bone_density), table=rng.random() < 0.6)
+    look, table = draw_look(rng, person.bone_density), rng.random() < 0.6
+    held = int(rng.integers(12, 22))
+    screws = range(held, min(held + int(rng.integers(2, 5)), 25)) if rng.random() < 0.05 else range(0)
+    return _scan(person, box_low, box_high, step, rng, look, table=table, screws=screws)
 
 
 def _draw_levels(rng: np.random.Generator) -> tuple[int, int]:
@@ -146,13 +150,22 @@ def _draw_levels(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _scan(
-    person: Person, low: Array, high: Array, step: Array, rng: np.random.Generator, look: Look, *, table: bool
+    person: Person,
+    low: Array,
+    high: Array,
+    step: Array,
+    rng: np.random.Generator,
+    look: Look,
+    *,
+    table: bool,
+    screws: Sequence[int] = (),
 ) -> Phantom:
     shape = np.maximum(np.round((high - low) / step), 1).astype(int)
     origin = low + 0.5 * step
     spacing = (float(step[0]), float(step[1]), float(step[2]))
-    canvas = Canvas((int(shape[0]), int(shape[1]), int(shape[2])), spacing, origin, np.random.default_rng(person.seed))
-    paint_person(canvas, person, table=table)
+    size = (int(shape[0]), int(shape[1]), int(shape[2]))
+    canvas = Canvas(size, spacing, origin, np.random.default_rng(person.seed))
+    paint_person(canvas, person, table=table, screws=screws)
     grid = Grid.from_spacing(canvas.tissue.shape, spacing, (origin[0], origin[1], origin[2]))
     centroids = canvas.image_of(person.centroids[: len(anatomy.NAMES)])
     vertebrae = []
