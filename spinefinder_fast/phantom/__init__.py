@@ -7,7 +7,7 @@ shows what a CT shows, where it shows it, and stays recognisable as synthetic.
 """
 
 from spinefinder_fast.phantom.anatomy import Tissue
-from spinefinder_fast.phantom.image import render, shell
+from spinefinder_fast.phantom.image import Look, render, shell
 from spinefinder_fast.phantom.scan import Phantom, make_phantom, random_phantom
 
-__all__ = ["Phantom", "Tissue", "make_phantom", "random_phantom", "render", "shell"]
+__all__ = ["Look", "Phantom", "Tissue", "make_phantom", "random_phantom", "render", "shell"]

@@ -198,8 +198,7 @@ def _outline(person: Person, ribs: dict[tuple[int, int], Array], z: Array) -> tu
             cage[:, k] = near[:, 0].max(), near[:, 0].min(), near[:, 1].min(), near[:, 1].max()
     held = np.isfinite(cage[0])
     # Below the ribs the wall follows the belly; above them the cage narrows to the neck.
-    wall = (person.fat_mm + 14) * person.size
-    belly = skin + np.array([[-wall], [wall], [0.4 * wall + 8], [0.0]])
+    belly = skin + person.size * np.array([-17.0, 17.0, 11.0, 0.0])[:, None]
     belly[3] = y + 20 * person.size
     inner = np.where(held, cage, belly)
     abdomen = np.clip((level - (T12 + 1.0)) / 3.0, 0, 1)
@@ -378,7 +377,7 @@ def _abdomen(canvas: Canvas, person: Person, rng: np.random.Generator) -> None:
     blob(18.2, 58, -82, (46, 45, 48), Tissue.ORGAN)
     blob(17.9, 55, -95, (28, 28, 30), Tissue.GAS)
     for side, lower in ((1.0, -0.15), (-1.0, 0.2)):
-        blob(20.0 + lower, side * 57, -14, (27, 23, 56), Tissue.KIDNEY)
+        blob(19.6 + lower, side * 57, -14, (27, 23, 54), Tissue.KIDNEY)
     canvas.paint(
         canvas.tube([person.at(19.6 + d, 60, -60), person.at(19.6 + d, 0, -58), person.at(20.3 + d, -40, -58)], 12 * s),
         Tissue.ORGAN,
@@ -584,7 +583,7 @@ def _spine(canvas: Canvas, person: Person) -> None:
     _sacral_holes(canvas, person)
     s = person.size
     centres = [person.centroids[i] + person.frames[i] @ _canal_centre(person, i) for i in range(S2 + 1)]
-    crown = person.centroids[C1] + person.frames[C1] @ (s * np.array([0, 4.0, 40.0]))
+    crown = person.centroids[C1] + person.frames[C1] @ (s * np.array([0, 4.0, 16.0]))
     tail = person.centroids[28] + person.frames[28] @ (s * np.array([0, 7.0, 0]))
     line = np.array([crown, *centres, tail])
     canal = np.concatenate([[13], 0.95 * st.CANAL_RADIUS_MM, [3]]) * s

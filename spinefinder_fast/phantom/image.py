@@ -207,8 +207,8 @@ def _metal_bands(metal: NDArray[np.bool_], step: NDArray[np.float64], rng: np.ra
     solid = metal.astype(np.float32)
     dark = ndimage.gaussian_filter1d(solid, 25 / step[0], axis=0, mode="constant")
     bright = ndimage.gaussian_filter1d(solid, 12 / step[1], axis=1, mode="constant")
-    strength = rng.uniform(1000, 4000) * rng.uniform(0.5, 1.5, metal.shape[1:])
-    return np.asarray(bright * rng.uniform(500, 2500) - dark * strength, np.float32)
+    strength = rng.uniform(400, 2000) * rng.uniform(0.5, 1.5, metal.shape[1:])
+    return np.asarray(bright * rng.uniform(300, 1500) - dark * strength, np.float32)
 
 
 def _clouds(
