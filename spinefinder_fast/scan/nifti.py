@@ -2,8 +2,9 @@
 """NIfTI-1 and NIfTI-2, single files, plain or gzipped.
 
 The pixels are taken from the very bytes that were checked. ITK's own reader fills the missing end of a truncated
-file with zeros, and refuses axes that are not exactly orthogonal, which one real scan in ten has; here a truncated
-file is refused, and the affine is taken from the header as it stands.
+file with zeros, takes the voxels of ``a.nii`` when asked for an ``a.nii.gz`` beside it, and refuses axes that are not
+exactly orthogonal, which one real scan in ten has. Here a truncated file is refused, and the affine is taken from the
+header as it stands.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -183,6 +184,13 @@ def test_content_not_name_tells_gzip(tmp_path: Path, scan_file: Path) -> None:
         assert [w.split(":")[0] for w in scan.warnings] == (["W_TRAILING"] if name == "long.nii" else [])
 
 
+def test_a_zipped_scan_beside_a_plain_one_of_its_name(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "a.nii", volume(), Grid.from_spacing(SHAPE))
+    write_nifti(tmp_path / "a.nii.gz", volume() + 1, Grid.from_spacing(SHAPE))
+    np.testing.assert_array_equal(read_scan(tmp_path / "a.nii.gz").array, volume() + 1)
+    np.testing.assert_array_equal(read_scan(tmp_path / "a.nii").array, volume())
+
+
 def test_a_gzip_bomb_is_refused(tmp_path: Path, scan_file: Path) -> None:
     content = gzip.decompress(scan_file.read_bytes())
     (tmp_path / "bomb.nii.gz").write_bytes(gzip.compress(content + bytes(30 << 20)))
@@ -281,11 +289,10 @@ def test_what_is_not_nifti(tmp_path: Path) -> None:
     gz=st.booleans(),
 )
 def test_what_is_written_is_read_by_nibabel_and_simpleitk(tmp_path, axes, flips, degrees, dtype, gz) -> None:
-    import SimpleITK as sitk
-
     stored, affine = shuffled((volume() % 100).astype(dtype), affine_ras(degrees), tuple(axes), flips)
     grid = Grid(stored.shape, np.diag([-1, -1, 1, 1]) @ affine)
-    path = tmp_path / ("a.nii.gz" if gz else "a.nii")
+    # Two names: given a.nii.gz, SimpleITK takes the voxels of an a.nii beside it.
+    path = tmp_path / ("zipped.nii.gz" if gz else "plain.nii")
     write_nifti(path, stored, grid)
     image = nibabel.load(path)
     np.testing.assert_array_equal(np.asanyarray(image.dataobj), stored)
