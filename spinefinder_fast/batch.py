@@ -4,42 +4,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from spinefinder_fast.discs import dense_labels
 from spinefinder_fast.errors import OutputError, SpinefinderError
-from spinefinder_fast.scan import read_scan, scan_name
+from spinefinder_fast.pipeline import locate
+from spinefinder_fast.report import (
+    ScanResult,
+    draw_spine,
+    write_csv,
+    write_labelmap,
+    write_markups,
+    write_verse_json,
+)
+from spinefinder_fast.scan import LABELMAP_SUFFIX, Scan, read_scan, scan_name
 from spinefinder_fast.spine import Spine
 
 if TYPE_CHECKING:
     from spinefinder_fast.centroids import Threshold
     from spinefinder_fast.networks.weights import Model
-
-Status = Literal["ok", "ok_warn", "refused", "failed"]
-
-
-@dataclass(frozen=True)
-class ScanResult:
-    """What became of one scan.
-
-    Attributes:
-        name: under which its results are written.
-        path: of the scan.
-        status: ``"ok"``; ``"ok_warn"``, done but read the message; ``"refused"``, the scan cannot be used safely;
-            ``"failed"``, it could have been but something else went wrong.
-        seconds: spent on it.
-        message: one line, empty where there is nothing to say.
-        spine: the centroids, None unless done.
-    """
-
-    name: str
-    path: Path
-    status: Status
-    seconds: float
-    message: str = ""
-    spine: Spine | None = None
 
 
 def result_names(paths: Sequence[Path]) -> list[str]:
@@ -77,19 +64,25 @@ def predict_batch(
     threshold: Threshold = "in_view",
     label_map: bool = False,
     picture: bool = True,
-) -> Iterator[ScanResult]:
-    """Locate the vertebrae of each scan and write its results into `folder`; yields each result as it is done.
+) -> Iterator[tuple[ScanResult, Spine | None]]:
+    """Locate the vertebrae of each scan and write its results into `folder`.
+
+    For each scan: ``<name>_ctd.json`` (VerSe), ``<name>.csv``, ``<name>.mrk.json`` (3D Slicer), and on request a
+    picture ``<name>.png`` and the dense labels ``<name>_labels.nii.gz``.
 
     Args:
         paths: from `scan.find_scans`.
         folder: for the results; made where it is missing.
         model: loaded once, used for all.
         threshold: see `centroids.aggregate`.
-        label_map: write the dense labels as ``<name>_labels.nii.gz`` too.
-        picture: write ``<name>.png`` too.
+        label_map: write the dense labels too.
+        picture: draw the picture too.
+
+    Yields:
+        What became of each scan, as it is done, and its spine, or None.
 
     Raises:
-        OutputError: the folder cannot be made, or two scans have one name; before any scan is touched.
+        OutputError: the folder cannot be written, or two scans have one name.
     """
     names = result_names(paths)
     try:
@@ -97,31 +90,39 @@ def predict_batch(
     except OSError as error:
         raise OutputError("E_OUTPUT", f"cannot make the folder {folder} ({error.strerror}); choose another") from error
     for name, path in zip(names, paths, strict=True):
-        yield _one(name, path, folder, model, threshold, label_map, picture)
+        start = perf_counter()
+        spine = None
+        status, message = "ok", ""
+        try:
+            scan = read_scan(path)
+            spine = locate(scan, model, threshold=threshold)
+            _write(scan, spine, folder, name, label_map, picture)
+            warnings = spine.warnings if len(spine) else (*spine.warnings, "no vertebra found")
+            if warnings:
+                status, message = "ok_warn", "; ".join(warnings)
+        except OutputError:
+            # The folder is full or gone: every other scan would fail alike.
+            raise
+        except SpinefinderError as error:
+            spine, status, message = None, "refused", str(error)
+        except Exception as error:
+            # Whatever it is, the rest of the batch must not pay for it.
+            spine, status, message = None, "failed", f"[E_INTERNAL] {type(error).__name__}: {error}".splitlines()[0]
+        yield ScanResult(name, status, spine.names if spine else (), perf_counter() - start, message), spine
 
 
-def _one(
-    name: str, path: Path, folder: Path, model: Model, threshold: Threshold, label_map: bool, picture: bool
-) -> ScanResult:
-    from spinefinder_fast.pipeline import locate
-    from spinefinder_fast.report import write_report
-
-    start = perf_counter()
-    try:
-        scan = read_scan(path)
-        spine = locate(scan, model, threshold=threshold)
-        write_report(scan, spine, folder, name, label_map=label_map, picture=picture)
-    except OutputError:
-        # The folder is full or gone: every other scan would fail alike.
-        raise
-    except SpinefinderError as error:
-        return ScanResult(name, path, "refused", perf_counter() - start, str(error))
-    except Exception as error:
-        # Whatever it is, the rest of the batch must not pay for it.
-        message = f"[E_INTERNAL] {type(error).__name__}: {error}".splitlines()[0]
-        return ScanResult(name, path, "failed", perf_counter() - start, message)
-    warnings = list(spine.warnings)
-    if not len(spine):
-        warnings.append("no vertebra found")
-    status: Status = "ok_warn" if warnings else "ok"
-    return ScanResult(name, path, status, perf_counter() - start, "; ".join(warnings), spine)
+def _write(scan: Scan, spine: Spine, folder: Path, name: str, label_map: bool, picture: bool) -> None:
+    write_verse_json(folder / f"{name}_ctd.json", spine)
+    write_csv(folder / f"{name}.csv", spine)
+    write_markups(folder / f"{name}.mrk.json", spine)
+    if picture:
+        draw_spine(scan, spine, folder / f"{name}.png")
+    if label_map:
+        labels = dense_labels(
+            np.array([v.label for v in spine], np.int64),
+            scan.grid.to_voxel(spine.lps()),
+            scan.grid.shape,
+            scan.grid.spacing_mm,
+        )
+        stored = scan.file_grid.reorientation().undo(labels)
+        write_labelmap(folder / f"{name}{LABELMAP_SUFFIX}", stored, scan.file_grid)

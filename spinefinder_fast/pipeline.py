@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from time import perf_counter
 from pathlib import Path
+from time import perf_counter
 
 from spinefinder_fast.centroids import Threshold, aggregate
 from spinefinder_fast.detection import detect

@@ -82,7 +82,7 @@ def predict(
 
     from spinefinder_fast.batch import predict_batch
     from spinefinder_fast.networks.weights import load_model
-    from spinefinder_fast.report import batch_table, write_batch_csv
+    from spinefinder_fast.report import batch_table, centroid_table, write_batch_csv
     from spinefinder_fast.scan import find_scans
 
     if threshold not in ("in_view", "paper"):
@@ -91,26 +91,29 @@ def predict(
     if not paths:
         _stop(f"[E_NO_SCAN] no scan found in {', '.join(map(str, inputs))}", 3)
     model = load_model(weights, _device(device))
-    results = []
+    results, spines = [], []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("scans", total=len(paths))
-        batch = predict_batch(
+        for result, spine in predict_batch(
             paths,
             output,
             model,
             threshold=threshold,  # type: ignore[arg-type]
             label_map=label_map,
             picture=picture,
-        )
-        for result in batch:
+        ):
             results.append(result)
+            spines.append(spine)
             progress.advance(task)
-            if result.status in ("refused", "failed"):
-                print(f"spinefinder: {result.status}: {result.path}: {result.message}", file=sys.stderr)
-    write_batch_csv(results, output / "summary.csv")
-    Console().print(batch_table(results))
-    done = sum(result.spine is not None for result in results)
+            if spine is None:
+                print(f"spinefinder: {result.status}: {paths[len(results) - 1]}: {result.message}", file=sys.stderr)
+    write_batch_csv(output / "summary.csv", results)
+    console = Console()
+    if len(spines) == 1 and spines[0]:
+        console.print(centroid_table(spines[0]))
+    console.print(batch_table(results))
+    done = sum(spine is not None for spine in spines)
     raise SystemExit(0 if done == len(results) else 8 if done else 4)
 
 
@@ -124,13 +127,19 @@ def evaluate(
     from rich.console import Console
 
     from spinefinder_fast.evaluation import evaluate as evaluate_pairs
-    from spinefinder_fast.evaluation import evaluation_table, read_pairs, write_evaluation
+    from spinefinder_fast.evaluation import read_pairs
 
-    evaluation = evaluate_pairs(read_pairs(predictions, truth))
-    Console().print(evaluation_table(evaluation))
+    pairs = read_pairs(predictions, truth)
+    for name in pairs.unpredicted:
+        print(f"spinefinder: {name} has no prediction; all of its vertebrae count as missing", file=sys.stderr)
+    for name in pairs.unannotated:
+        print(f"spinefinder: {name} has no truth and is left out", file=sys.stderr)
+    evaluation = evaluate_pairs(pairs.pairs)
+    Console().print(evaluation.table())
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-        write_evaluation(evaluation, output)
+        evaluation.write_csv(output / "evaluation.csv")
+        evaluation.write_json(output / "evaluation.json")
 
 
 @app.command()
@@ -144,13 +153,20 @@ def phantom(
 ) -> None:
     """Make a synthetic CT scan with a spine and its true centroids: NAME.nii.gz and NAME_ctd.json."""
     from spinefinder_fast.anatomy import LABELS
-    from spinefinder_fast.phantom import make_phantom, write_phantom
+    from spinefinder_fast.phantom import make_phantom
+    from spinefinder_fast.report import write_verse_json
+    from spinefinder_fast.scan import write_nifti
 
     for end in (first, last):
         if end not in LABELS:
             _stop(f"{end!r} is no vertebra; C1..C7, T1..T12, L1..L5, S1, S2 are known", 2)
-    scan, centroids = write_phantom(make_phantom(first, last, spacing_mm=spacing, seed=seed), output, name)
-    print(f"{scan}\n{centroids}")
+    if LABELS[last] < LABELS[first]:
+        _stop(f"{last} lies above {first}; give the uppermost vertebra with --first", 2)
+    made = make_phantom(first, last, spacing_mm=spacing, seed=seed)
+    output.mkdir(parents=True, exist_ok=True)
+    write_nifti(output / f"{name}.nii.gz", made.array, made.grid)
+    write_verse_json(output / f"{name}_ctd.json", made.spine)
+    print(f"{output / name}.nii.gz: {len(made.spine)} vertebrae, {made.spine.names[0]} to {made.spine.names[-1]}")
 
 
 @app.command()
@@ -204,7 +220,3 @@ def train(
         train_network(training, settings, output, held_out, minutes=minutes, device=_device(device), on_epoch=show)
     except ValueError as error:
         _stop(str(error), 2)
-
-
-if __name__ == "__main__":
-    main()

@@ -16,6 +16,8 @@ from spinefinder_fast.files import write_bytes
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from spinefinder_fast.spine import Spine
+
 _STYLES = {"ok": "green", "ok_warn": "yellow", "refused": "red", "failed": "bold red"}
 _ORDER = [*anatomy.NAMES[:19], "T13", *anatomy.NAMES[19:24], "L6", "S1", "S2"]
 
@@ -55,6 +57,29 @@ def name_ranges(names: Iterable[str]) -> str:
             else:
                 runs.append([name])
     return ", ".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def centroid_table(spine: Spine) -> Table:
+    """The centroids of one scan as a table for the terminal."""
+    from rich.table import Table
+
+    table = Table(title=spine.source or None, title_style="bold", header_style="bold")
+    table.add_column("vertebra")
+    for column in ("left mm", "back mm", "up mm"):
+        table.add_column(column, justify="right")
+    table.add_column("voxel i, j, k", justify="right")
+    table.add_column("votes", justify="right")
+    table.add_column("")
+    voxels = spine.voxels() if spine.grid is not None else [None] * len(spine)
+    for vertebra, voxel in zip(spine, voxels, strict=True):
+        table.add_row(
+            vertebra.name,
+            *(f"{x:.1f}" for x in vertebra.lps),
+            "" if voxel is None else ", ".join(f"{x:.1f}" for x in voxel),
+            str(vertebra.votes),
+            "cut by the field of view" if vertebra.truncated else "",
+        )
+    return table
 
 
 def batch_table(results: Iterable[ScanResult]) -> Table:

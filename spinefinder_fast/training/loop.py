@@ -79,12 +79,12 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
-    network = settings.spec.build().to(device)
+    network: nn.Module = settings.spec.build().to(device)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
             module.momentum = settings.norm_momentum
     layout = torch.channels_last_3d if settings.kind == "detection" else torch.channels_last
-    network = network.to(memory_format=layout)  # type: ignore[call-overload]
+    network.to(memory_format=layout)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     crops = CropDataset(scans, settings)
     steps_per_epoch = max(1, len(crops) // settings.batch)
@@ -110,7 +110,7 @@ def train(
         for images, labels in loader:
             loss = _loss(network, images.to(device, memory_format=layout), labels.to(device), settings)[0]
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
             steps += 1
@@ -174,9 +174,9 @@ def _loss(
 
 
 def _has_bfloat16(device: str) -> bool:
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # type: ignore[no-any-return]
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _validate(

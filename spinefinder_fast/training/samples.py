@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from spinefinder_fast import anatomy
-from spinefinder_fast.annotations import find_annotation, read_centroids
+from spinefinder_fast.annotations import ENDINGS, read_centroids
 from spinefinder_fast.discs import dense_labels
 from spinefinder_fast.errors import AnnotationError
 from spinefinder_fast.kernels import extract_patches
 from spinefinder_fast.networks.identification import SLICES, TARGET
-from spinefinder_fast.scan import find_scans, read_scan
+from spinefinder_fast.scan import find_scans, read_scan, scan_name
 from spinefinder_fast.training.settings import TrainingSettings
 from spinefinder_fast.volume import normalise, padding_value, resample
 
@@ -64,7 +64,7 @@ def load_training_scans(folders: Sequence[Path], settings: TrainingSettings) -> 
     scans = []
     for path in find_scans(list(folders)):
         scan = read_scan(path)
-        spine = read_centroids(find_annotation(path), scan.file_grid)
+        spine = read_centroids(annotation_of(path), scan.file_grid)
         volume = resample(scan, settings.spacing_mm)
         known = [v for v in spine if v.name in anatomy.LABELS]
         points = np.array([v.lps for v in known]).reshape(-1, 3)
@@ -79,6 +79,22 @@ def load_training_scans(folders: Sequence[Path], settings: TrainingSettings) -> 
     if not scans:
         raise AnnotationError("E_NO_SCAN", f"no scan below {', '.join(map(str, folders))}; give a folder of scans")
     return scans
+
+
+def annotation_of(scan: Path) -> Path:
+    """The file of centroids beside a scan: ``NAME.lml`` and so on, where VerSe's NAME ends before ``_ct``.
+
+    Raises:
+        AnnotationError: there is none.
+    """
+    names = (scan_name(scan), scan_name(scan).removesuffix("_ct"))
+    beside = [scan.parent / (name + ending) for name in names for ending in ENDINGS]
+    for path in beside:
+        if path.is_file():
+            return path
+    raise AnnotationError(
+        "E_NO_ANNOTATION", f"{scan} has no centroids beside it; {beside[0].name} or another is needed"
+    )
 
 
 class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):

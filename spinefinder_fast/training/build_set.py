@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the training set of the shipped weights: real scans, scans rendered from real label maps, and phantoms.
+
+    python -m spinefinder_fast.training.build_set RECIPE DATA OUTPUT
+
+DATA holds ``scans/<id>/{ct.nii.gz, centroids.json}`` and ``labelmaps/`` with its ``index.json``; docs/weights.md says
+what they are and where they come from. The recipe's ``[set]`` table says which patient belongs where; OUTPUT gets the
+folders ``train``, ``validation`` and ``test``, each with scans and VerSe-style centroids beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tomllib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spinefinder_fast import anatomy
+from spinefinder_fast.geometry import Grid
+from spinefinder_fast.phantom import random_phantom, render
+from spinefinder_fast.report import write_verse_json
+from spinefinder_fast.scan import Scan, read_scan, write_nifti
+from spinefinder_fast.scan.itk_image import read_itk
+from spinefinder_fast.scan.nifti import read_nifti
+from spinefinder_fast.spine import Spine, Vertebra
+from spinefinder_fast.training.labelmaps import body_centroid, tissue_map
+from spinefinder_fast.volume import resample_array
+
+SPL = "spl_headneck"
+EVERYTHING = (slice(None),) * 3
+RENDERS_PER_BODY = 4
+"""Images made of one tissue map: fat and muscle between the organs change less often than field of view and look."""
+
+
+def build(recipe: dict[str, Any], data: Path, output: Path) -> None:
+    """Write the whole set; see the module's text."""
+    table = recipe["set"]
+    check_split(table)
+    rng = np.random.default_rng(table["seed"])
+    spacing = float(table["spacing_mm"])
+    for part in ("validation", "test"):
+        for name in table[part]:
+            scan, spine = real_scan(data / "scans" / name)
+            _write(output / part, name, scan.array, scan.grid, spine)
+    train = output / "train"
+    for name in table["train"]:
+        scan, spine = real_scan(data / "scans" / name)
+        for i in range(table["crops_per_scan"]):
+            box = random_box(scan.grid, spine, rng) if i else EVERYTHING
+            _write_resampled(train, f"real_{name}_{i:02}", scan.array, scan.grid, spine, box, spacing)
+    for name, labels, names, spine, grid in label_maps(data / "labelmaps", table["labelmaps"]):
+        for i in range(table["renders_per_labelmap"]):
+            if i % RENDERS_PER_BODY == 0:
+                tissue = tissue_map(labels, names, spine, grid, rng)
+            scaled = _scaled(grid, rng.normal(1, 0.08))
+            grown = _moved(spine, grid, scaled)
+            box = random_box(scaled, grown, rng) if i else EVERYTHING
+            hu = render(tissue[box], scaled.spacing_mm, rng)
+            _write_resampled(train, f"map_{name}_{i:02}", hu, _boxed(scaled, box), grown, EVERYTHING, spacing)
+    for i in range(table["phantoms"]):
+        phantom = random_phantom(np.random.default_rng((table["seed"], i)), spacing_mm=spacing)
+        _write(train, f"phantom_{i:03}", phantom.array, phantom.grid, phantom.spine)
+
+
+def check_split(table: dict[str, Any]) -> None:
+    """No patient may be on two sides, as a scan or as a label map.
+
+    Raises:
+        ValueError: one is, by name.
+    """
+    patients = table.get("patients", {})
+    sides: dict[str, str] = {}
+    for side in ("train", "validation", "test", "labelmaps"):
+        for name in table[side]:
+            patient = patients.get(name, name)
+            # A patient's scan and label map may both train.
+            role = "train" if side == "labelmaps" else side
+            if sides.setdefault(patient, role) != role:
+                raise ValueError(f"patient {patient} is in {sides[patient]} and, as {name}, in {role}")
+
+
+def real_scan(folder: Path) -> tuple[Scan, Spine]:
+    """A real scan and its annotated centroids."""
+    scan = read_scan(folder / "ct.nii.gz")
+    centroids = json.loads((folder / "centroids.json").read_text())["centroids"]
+    vertebrae = [
+        Vertebra(name, tuple(c["lps_mm"]), truncated=c.get("truncated", False))
+        for name, c in centroids.items()
+        if name in anatomy.LABELS
+    ]
+    return scan, Spine(tuple(vertebrae), scan.file_grid, folder.name)
+
+
+def label_maps(folder: Path, wanted: list[str]) -> Iterator[tuple[str, NDArray[Any], dict[str, int], Spine, Grid]]:
+    """Name, canonical label array, structure names, spine and grid of each label map."""
+    index = json.loads((folder / "index.json").read_text())
+    for name in wanted:
+        if name == SPL:
+            yield _spl(folder / SPL)
+            continue
+        scan = _read_labels(folder / f"{name}.nii.gz")
+        names: dict[str, int] = json.loads((folder / f"{name}.json").read_text())
+        points = index[name]["centroids_ras"]
+        # Stray voxels of a vertebra that the border cuts put its centroid anywhere.
+        whole = [v for v in points if v not in index[name]["touch_border"]]
+        vertebrae = [Vertebra(v, (-points[v][0], -points[v][1], points[v][2])) for v in whole]
+        yield name, scan.array, names, Spine(tuple(vertebrae), scan.grid, name), scan.grid
+
+
+def _spl(folder: Path) -> tuple[str, NDArray[Any], dict[str, int], Spine, Grid]:
+    scan = _read_labels(folder / "HN-Atlas-labels.nrrd")
+    table = (folder / "HeadAndNeckAtlas-training-colors.ctbl").read_text().splitlines()
+    names = {line.split()[1]: int(line.split()[0]) for line in table if line and not line.startswith("#")}
+    vertebrae = []
+    for structure, value in names.items():
+        name = {"atlas": "C1", "axis": "C2"}.get(structure)
+        if structure.startswith(("cervical", "thoracic")):
+            name = structure[0].upper() + structure[-1]
+        if name:
+            vertebrae.append(Vertebra(name, body_centroid(scan.array == value, scan.grid, ring=name == "C1")))
+    return SPL, scan.array, names, Spine(tuple(vertebrae), scan.grid, SPL), scan.grid
+
+
+def _read_labels(path: Path) -> Scan:
+    # The front door refuses what cannot be HU, and label maps cannot; what it builds on reads them.
+    stored = read_nifti(path) if path.name.endswith(".nii.gz") else read_itk(path)
+    array = stored.grid.reorientation().apply(stored.array)
+    return Scan(array, stored.grid.canonical(), stored.grid, path.name, path)
+
+
+def random_box(grid: Grid, spine: Spine, rng: np.random.Generator) -> tuple[slice, slice, slice]:
+    """A field of view: two vertebrae or more along the body; around it the whole body or a window about the spine."""
+    points = grid.to_voxel(spine.lps())
+    z = np.sort(points[:, 2]) if len(points) else np.array([0.0, grid.shape[2] - 1.0])
+    first = int(rng.integers(0, max(1, len(z) - 1)))
+    last = int(rng.integers(min(first + 1, len(z) - 1), len(z)))
+    slack = rng.uniform(0, 40, 2) / grid.spacing_mm[2]
+    bounds = [(z[first] - slack[0], z[last] + slack[1])]
+    for axis in (1, 0):
+        if len(points) and rng.random() < 0.5:
+            reach = rng.uniform(35, 120, 2) / grid.spacing_mm[axis]
+            bounds.append((points[:, axis].min() - reach[0], points[:, axis].max() + reach[1]))
+        else:
+            bounds.append((0, grid.shape[axis]))
+    x, y, z_box = (
+        slice(max(0, int(lo)), min(n, int(hi) + 1)) for (lo, hi), n in zip(bounds[::-1], grid.shape, strict=True)
+    )
+    return x, y, z_box
+
+
+def _boxed(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:
+    start = [s.start or 0 for s in box]
+    shape = [len(range(n)[s]) for n, s in zip(grid.shape, box, strict=True)]
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.to_lps(start)
+    return Grid((shape[0], shape[1], shape[2]), affine)
+
+
+def _scaled(grid: Grid, size: float) -> Grid:
+    affine = grid.affine.copy()
+    affine[:3] *= size
+    return Grid(grid.shape, affine)
+
+
+def _moved(spine: Spine, old: Grid, new: Grid) -> Spine:
+    """The same voxels' spine on another grid."""
+    points = new.to_lps(old.to_voxel(spine.lps()))
+    return replace(
+        spine, vertebrae=tuple(replace(v, lps=(x, y, z)) for v, (x, y, z) in zip(spine, points, strict=True)), grid=new
+    )
+
+
+def _inside(spine: Spine, grid: Grid) -> Spine:
+    inside = grid.contains(spine.lps())
+    return replace(spine, vertebrae=tuple(v for v, i in zip(spine, inside, strict=True) if i), grid=grid)
+
+
+def _write_resampled(
+    folder: Path,
+    name: str,
+    array: NDArray[Any],
+    grid: Grid,
+    spine: Spine,
+    box: tuple[slice, slice, slice],
+    spacing_mm: float,
+) -> None:
+    resampled, affine = resample_array(array[box], _boxed(grid, box), spacing_mm)
+    new = Grid(resampled.shape, affine)
+    _write(folder, name, np.clip(np.rint(resampled), -1024, 32767).astype(np.int16), new, spine)
+
+
+def _write(folder: Path, name: str, array: NDArray[Any], grid: Grid, spine: Spine) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_nifti(folder / f"{name}_ct.nii.gz", array, grid)
+    write_verse_json(folder / f"{name}_ctd.json", _inside(spine, grid))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Make the training set of the shipped weights.")
+    for argument in ("recipe", "data", "output"):
+        parser.add_argument(argument, type=Path)
+    arguments = parser.parse_args()
+    build(tomllib.loads(arguments.recipe.read_text()), arguments.data, arguments.output)

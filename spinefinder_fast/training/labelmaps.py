@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real anatomy as label maps -> tissue maps that `phantom.render` turns into CT-like scans.
+
+Label maps know bones and organs and leave out what lies between: the body's hull, its fat and muscle, and the discs
+between the vertebrae are added here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from spinefinder_fast import anatomy
+from spinefinder_fast.discs import dense_labels
+from spinefinder_fast.geometry import Grid
+from spinefinder_fast.phantom import Tissue
+from spinefinder_fast.spine import Spine
+
+_TISSUES: tuple[tuple[str, Tissue], ...] = (
+    # The first pattern that is found in a structure's name decides.
+    (r"cartilage", Tissue.CARTILAGE),
+    (r"vertebra|sacrum|^bone|rib|sternum|^hip_|femur|scapula_|clavic|humerus|skull|mandible|hyoid", Tissue.BONE),
+    (r"^atlas|^axis|^cervical|^thoracic", Tissue.BONE),
+    (r"lung", Tissue.LUNG),
+    (r"trachea", Tissue.GAS),
+    (r"spinal_cord", Tissue.CORD),
+    (r"brain$", Tissue.BRAIN),
+    (r"liver", Tissue.LIVER),
+    (r"spleen", Tissue.SPLEEN),
+    (r"kidney", Tissue.KIDNEY),
+    (r"heart|atrial", Tissue.HEART),
+    (r"aorta|arter|vein|vena|brachiocephalic|carotid|jugular", Tissue.BLOOD),
+    (r"colon|bowel|stomach|duodenum|esophagus", Tissue.BOWEL),
+    (r"gland|pancreas|gallbladder|bladder|prostate", Tissue.ORGAN),
+)
+"""Everything else (muscles, above all) is MUSCLE."""
+
+
+def tissue_map(
+    labels: NDArray[np.integer], names: Mapping[str, int], spine: Spine, grid: Grid, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Tissue of every voxel.
+
+    Args:
+        labels: (X, Y, Z) integer, canonical axes, 0 where nothing is labelled.
+        names: structure -> its value in `labels`.
+        spine: the vertebrae of the map, to put discs between.
+        grid: of `labels`.
+        rng: how fat the person is, and where fat lies.
+
+    Returns:
+        (X, Y, Z) uint8 of `phantom.Tissue`.
+    """
+    spacing = grid.spacing_mm
+    lookup = np.zeros(int(labels.max()) + 1, np.uint8)
+    for name, value in names.items():
+        if value < len(lookup):
+            lookup[value] = next((t for pattern, t in _TISSUES if re.search(pattern, name)), Tissue.MUSCLE)
+    tissue: NDArray[np.uint8] = lookup[labels]
+    depth = _depth_mm(labels > 0, spacing)
+    fat = rng.uniform(8, 35)
+    # Between the organs lie fat and muscle, in strands of a centimetre or so.
+    strands = ndimage.zoom(rng.normal(size=[n // 6 + 2 for n in labels.shape]), 6, order=1)
+    strands = strands[tuple(slice(n) for n in labels.shape)]
+    between = np.where(strands > rng.normal(0, 0.4), Tissue.FAT, Tissue.MUSCLE)
+    free = labels == 0
+    tissue[free & (depth > -fat)] = Tissue.FAT
+    inner = free & (depth > rng.uniform(0, 15))
+    tissue[inner] = between[inner]
+    known = [v for v in spine if v.name in anatomy.LABELS]
+    column = dense_labels(
+        np.array([v.label for v in known], np.int64),
+        grid.to_voxel(np.array([v.lps for v in known]).reshape(-1, 3)),
+        grid.shape,
+        spacing,
+    )
+    tissue[(column > 0) & (labels == 0)] = Tissue.DISC
+    return tissue
+
+
+def _depth_mm(labelled: NDArray[np.bool_], spacing: tuple[float, float, float]) -> NDArray[np.float32]:
+    """How deep each voxel lies in the hull of what is labelled (closed over 40 mm), mm; negative outside."""
+    # Coarse voxels are enough for a skin and make the distances a hundred times cheaper.
+    step = [max(1, round(6 / s)) for s in spacing]
+    coarse_spacing = [n * s for n, s in zip(step, spacing, strict=True)]
+    coarse = labelled[:: step[0], :: step[1], :: step[2]]
+    # Above and below, the body goes on: there the closing must not round it off.
+    padding = [(round(80 / coarse_spacing[0]),) * 2, (round(80 / coarse_spacing[1]),) * 2, (8, 8)]
+    padded = np.pad(np.pad(coarse, [*padding[:2], (0, 0)]), [(0, 0), (0, 0), padding[2]], mode="edge")
+    grown = ndimage.distance_transform_edt(~padded, sampling=coarse_spacing) <= 40
+    closed = ndimage.distance_transform_edt(grown, sampling=coarse_spacing) > 40
+    depth = ndimage.distance_transform_edt(closed, sampling=coarse_spacing)
+    depth -= ndimage.distance_transform_edt(~closed, sampling=coarse_spacing)
+    depth = depth[tuple(slice(p, p + n) for (p, _), n in zip(padding, coarse.shape, strict=True))]
+    fine = ndimage.zoom(depth.astype(np.float32), step, order=1, mode="nearest", grid_mode=True)
+    missing = [(0, max(0, n - m)) for n, m in zip(labelled.shape, fine.shape, strict=True)]
+    return np.pad(fine, missing, mode="edge")[tuple(slice(n) for n in labelled.shape)]
+
+
+def body_centroid(mask: NDArray[np.bool_], grid: Grid, ring: bool = False) -> tuple[float, float, float]:
+    """LPS mm of the vertebral body in the mask of a whole vertebra: the centre of its thickest part.
+
+    Args:
+        mask: (X, Y, Z) bool.
+        grid: of `mask`.
+        ring: True for C1, which has no body: the centre of the whole mask.
+    """
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    part = np.pad(mask[box], 1)
+    if not ring:
+        depth = ndimage.distance_transform_edt(part, sampling=grid.spacing_mm)
+        pieces, n = ndimage.label(depth > 0.5 * depth.max())
+        part = pieces == 1 + int(np.argmax(ndimage.sum(part, pieces, range(1, n + 1))))
+    centre = np.argwhere(part).mean(axis=0) - 1 + [s.start for s in box]
+    x, y, z = grid.to_lps(centre)
+    return float(x), float(y), float(z)
