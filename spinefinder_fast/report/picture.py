@@ -219,7 +219,7 @@ def _draw_directions(axes: Axes, view: _View) -> None:
                                 ("S", 0.5, 1, "center")):  # fmt: skip
         axes.annotate(letter, (x, y), xytext=(0, 4 if y else -4), textcoords="offset points", xycoords="axes fraction",
                       color=_INK, fontsize=9, ha=align, va="bottom" if y else "top")  # fmt: skip
-    axes.annotate(f"{view.title} along the spine", (0, 1), xytext=(0, 5), textcoords="offset points",
+    axes.annotate(view.title, (0, 1), xytext=(0, 5), textcoords="offset points",
                   xycoords="axes fraction", color=_FAINT, fontsize=8, ha="left", va="bottom")  # fmt: skip
 
 
@@ -242,7 +242,11 @@ def _draw_frame(figure: Figure, scan: Scan, spine: Spine, truth: Spine | None) -
     figure.text(margin, 1 - 0.16 / height, title, color=_INK, fontsize=size, fontweight="bold",
                 ha="left", va="top", parse_math=False)  # fmt: skip
     count = len(spine)
-    found = f"{count} {'vertebra' if count == 1 else 'vertebrae'} found" if count else "no vertebra found"
+    found = (
+        f"{count} {'vertebra' if count == 1 else 'vertebrae'} found · planes along the spine"
+        if count
+        else "no vertebra found"
+    )
     figure.text(
         margin, 1 - 0.41 / height, found, color=_FAINT if count else "#ff6b6b", fontsize=9.5, ha="left", va="top"
     )
