@@ -70,7 +70,7 @@ def draw_person(rng: np.random.Generator, arms: str | None = None) -> Person:
         arms: ``"up"``, ``"down"`` or ``"none"``; None draws it.
     """
     size = float(np.clip(1 + st.PERSON_SIZE_SD * rng.standard_normal(), 0.84, 1.17))
-    gaps = st.GAPS_MM * size * np.exp(st.GAP_SD * _correlated(rng, len(st.GAPS_MM), 0.7))
+    gaps = st.GAPS_MM * size * np.exp(st.GAP_SD * _correlated(rng, len(st.GAPS_MM), st.GAP_CORRELATION))
     sagittal = st.SAGITTAL_DEG + st.SAGITTAL_SD_DEG * _correlated(rng, len(gaps), st.SAGITTAL_CORRELATION)
     # VerSe's cervical spines are flexed and extended in every way; a limit keeps neighbours from colliding.
     sagittal = np.clip(sagittal, -35, 65)

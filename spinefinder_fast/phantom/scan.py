@@ -135,8 +135,8 @@ def _draw_levels(rng: np.random.Generator) -> tuple[int, int]:
     kinds = {
         "neck": ((0, 2), (5, 10)),
         "chest": ((3, 8), (16, 21)),
-        "abdomen": ((14, 18), (22, 25)),
-        "lumbar": ((17, 20), (22, 25)),
+        "abdomen": ((14, 18), (23, 25)),
+        "lumbar": ((17, 20), (23, 25)),
         "trunk": ((3, 8), (23, 25)),
         "whole": ((0, 2), (23, 25)),
     }

@@ -57,7 +57,10 @@ PERSON_SIZE_SD: Final = 0.064
 """Relative spread of size over people."""
 
 GAP_SD: Final = 0.035
-"""Relative spread of one gap in one person; half of it remains after neighbours are drawn together."""
+"""Relative spread of one gap in one person. Annotated gaps spread by 0.049, part of which is annotators' noise."""
+
+GAP_CORRELATION: Final = 0.7
+"""Correlation of those deviations of neighbouring gaps."""
 
 BODY_WIDTH_MM: Final = _table(
     20, 18.5, 20, 21, 21.5, 22.5, 25,
@@ -92,6 +95,7 @@ CANAL_RADIUS_MM: Final = _table(
     8.4, 8.2, 8.0, 8.0, 8.0, 8.0, 8.0, 8.0, 8.1, 8.3, 8.8, 9.3,
     9.5, 9.3, 9.3, 9.5, 9.5, 8.0, 6.0,
 )
+"""Radius of the spinal canal."""
 
 SPINOUS_MM: Final = _table(
     6, 20, 17, 17, 20, 25, 33,
@@ -117,7 +121,7 @@ TRANSVERSE_MM: Final = _table(
 RIB_BACK_MM: Final = np.array([
     (54, 14, 7), (60, 27, 9), (66, 36, 7), (66, 41, 7), (68, 45, 8), (68, 46, 8),
     (65, 47, 8), (66, 50, 5), (65, 52, 3), (68, 51, -4), (62, 48, -9), (55, 40, -16),
-], np.float64)  # fmt: skip
+], np.float64)
 """(12, 3): where ribs 1-12 lie furthest back, from the centroid of their own vertebra (left side)."""
 
 RIB_SIDE_MM: Final = np.array([
