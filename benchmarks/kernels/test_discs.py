@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Discs to dense labels, against loops and vectorised NumPy of the same definition."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+
+import numpy as np
+import pytest
+
+from spinefinder_fast.kernels import rasterize_discs, rasterize_spheres, reference
+
+from . import scene
+
+
+def slabs(segment, spacing, nz):
+    """Plane and clipped part in the plane, mm, of one segment: x, y, ex, ey."""
+    low, high = segment if segment[0, 2] <= segment[1, 2] else segment[::-1]
+    ax, ay = low[0] * spacing[0], low[1] * spacing[1]
+    dx, dy, dz = high[0] * spacing[0] - ax, high[1] * spacing[1] - ay, high[2] - low[2]
+    for k in range(max(int(np.floor(low[2] + 0.5)), 0), min(int(np.floor(high[2] + 0.5)) + 1, nz)):
+        t0, t1 = (min(max((k + side - low[2]) / dz, 0.0), 1.0) for side in (-0.5, 0.5)) if dz > 0 else (0.0, 1.0)
+        x, y = ax + t0 * dx, ay + t0 * dy
+        yield k, x, y, ax + t1 * dx - x, ay + t1 * dy - y
+
+
+def box_of(centre, extent, radius, spacing, n):
+    low = int(np.floor((min(centre, centre + extent) - radius) / spacing))
+    high = int(np.ceil((max(centre, centre + extent) + radius) / spacing)) + 1
+    return max(low, 0), min(high, n)
+
+
+def python_loops(out, segments, radii, values, spacing):
+    out[...] = 0
+    for segment, radius, value in zip(segments, radii.tolist(), values, strict=True):
+        for k, x, y, ex, ey in slabs(segment, spacing, out.shape[2]):
+            length2 = ex * ex + ey * ey
+            scale = 1 / length2 if length2 > 1e-30 else 0.0
+            for i in range(*box_of(x, ex, radius, spacing[0], out.shape[0])):
+                for j in range(*box_of(y, ey, radius, spacing[1], out.shape[1])):
+                    px, py = i * spacing[0] - x, j * spacing[1] - y
+                    t = min(max((px * ex + py * ey) * scale, 0.0), 1.0)
+                    rx, ry = px - t * ex, py - t * ey
+                    if rx * rx + ry * ry <= radius * radius:
+                        out[i, j, k] = value
+    return out
+
+
+def vectorised_numpy(out, segments, radii, values, spacing):
+    out[...] = 0
+    for segment, radius, value in zip(segments, radii, values, strict=True):
+        for k, x, y, ex, ey in slabs(segment, spacing, out.shape[2]):
+            length2 = ex * ex + ey * ey
+            scale = 1 / length2 if length2 > 1e-30 else 0.0
+            i0, i1 = box_of(x, ex, radius, spacing[0], out.shape[0])
+            j0, j1 = box_of(y, ey, radius, spacing[1], out.shape[1])
+            px = np.arange(i0, i1)[:, None] * spacing[0] - x
+            py = np.arange(j0, j1)[None, :] * spacing[1] - y
+            t = np.clip((px * ex + py * ey) * scale, 0, 1)
+            rx, ry = px - t * ex, py - t * ey
+            out[i0:i1, j0:j1, k][rx * rx + ry * ry <= radius * radius] = value
+    return out
+
+
+WAYS: scene.Ways = {
+    "ours": rasterize_discs,
+    "ours_one_thread": partial(rasterize_discs, threads=1),
+    "python_loops": python_loops,
+    "vectorised_numpy": vectorised_numpy,
+    "only_clearing_the_volume": lambda out, *_: out.fill(0),
+}
+
+
+@cache
+def expected(size: str) -> np.ndarray:
+    return reference.rasterize_discs(np.empty(scene.SIZES[size], np.uint8), *scene.discs(size))
+
+
+@pytest.mark.benchmark(min_rounds=3, max_time=0.5)
+@scene.by_size_and_way(WAYS)
+def test_rasterize_discs(benchmark, size, way):
+    benchmark.group = f"rasterize_discs {size}"
+    out = np.zeros(scene.SIZES[size], np.uint8)
+    benchmark(WAYS[way], out, *scene.discs(size))
+    if way != "only_clearing_the_volume":  # the limit, not an answer
+        np.testing.assert_array_equal(out, expected(size))
+
+
+def vectorised_spheres(out, centres, radii, values, spacing):
+    out[...] = 0
+    for centre, radius, value in zip(centres * spacing, radii, values, strict=True):
+        box = [box_of(c, 0.0, radius, s, n) for c, s, n in zip(centre, spacing, out.shape, strict=True)]
+        x, y, z = (
+            np.arange(*b).reshape(side) * s - c
+            for b, s, c, side in zip(box, spacing, centre, ((-1, 1, 1), (1, -1, 1), (1, 1, -1)), strict=True)
+        )
+        out[tuple(slice(*b) for b in box)][x * x + y * y + z * z <= radius * radius] = value
+    return out
+
+
+SPHERES: scene.Ways = {"ours": rasterize_spheres, "vectorised_numpy": vectorised_spheres}
+
+
+@pytest.mark.benchmark(min_rounds=3, max_time=0.5)
+@scene.by_size_and_way(SPHERES)
+def test_rasterize_spheres(benchmark, size, way):
+    benchmark.group = f"rasterize_spheres {size}"
+    labels, centres = scene.centroids(size)
+    arguments = centres, np.full(len(labels), 14.0), labels.astype(np.uint8), (1.0, 1.0, 1.0)
+    out = np.zeros(scene.SIZES[size], np.uint8)
+    benchmark(SPHERES[way], out, *arguments)
+    other = next(kernel for name, kernel in SPHERES.items() if name != way)
+    np.testing.assert_array_equal(out, other(np.empty_like(out), *arguments))

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The paper's overlapping patches: batches of 16 of them in and out of a volume, against NumPy and torch.
+
+One batch of logits serves for all: the logits of a whole scan would be 4 GB.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from spinefinder_fast.kernels import extract_patches, patch_origins, reference, stitch_mask
+
+from . import scene
+
+PATCH, MARGIN, BATCH = (64, 64, 80), (16, 16, 20), 16
+
+
+@cache
+def batches(size: str) -> list[np.ndarray]:
+    first = patch_origins(scene.SIZES[size], PATCH, MARGIN)
+    return [first[i : i + BATCH] for i in range(0, len(first), BATCH)]
+
+
+@cache
+def logits() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(BATCH, 2, *PATCH)).astype(np.float32)
+
+
+def ours(size: str, out: np.ndarray) -> np.ndarray:
+    for first in batches(size):
+        stitch_mask(logits()[: len(first)], first, MARGIN, out)
+    return out
+
+
+def assign(foreground: np.ndarray, first: np.ndarray, out: np.ndarray) -> None:
+    """Assigns the centres of patches (n, px, py, pz)."""
+    for patch, origin in zip(foreground, first, strict=True):
+        low = origin + MARGIN
+        high = np.minimum(origin + PATCH - np.array(MARGIN), out.shape)
+        inside = tuple(slice(a, b) for a, b in zip(low - origin, high - origin, strict=True))
+        out[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = patch[inside]
+
+
+def torch_argmax_crop_assign(size: str, out: np.ndarray) -> np.ndarray:
+    torch = pytest.importorskip("torch")
+    for first in batches(size):
+        assign(torch.from_numpy(logits()[: len(first)]).argmax(dim=1).numpy(), first, out)
+    return out
+
+
+def numpy_argmax_crop_assign(size: str, out: np.ndarray) -> np.ndarray:
+    for first in batches(size):
+        assign(logits()[: len(first)].argmax(axis=1), first, out)
+    return out
+
+
+def numpy_crop_compare_assign(size: str, out: np.ndarray) -> np.ndarray:
+    centre = (slice(None), slice(None), *(slice(m, p - m) for m, p in zip(MARGIN, PATCH, strict=True)))
+    for first in batches(size):
+        cropped = logits()[: len(first)][centre]
+        for patch, origin in zip(cropped, first, strict=True):
+            low = origin + MARGIN
+            part = tuple(slice(a, a + c) for a, c in zip(low, patch.shape[1:], strict=True))
+            into = out[part]
+            x, y, z = into.shape
+            np.greater(patch[1, :x, :y, :z], patch[0, :x, :y, :z], out=into, casting="unsafe")
+    return out
+
+
+WAYS: scene.Ways = {
+    way.__name__: way for way in (ours, torch_argmax_crop_assign, numpy_argmax_crop_assign, numpy_crop_compare_assign)
+}
+
+
+@cache
+def expected(size: str) -> np.ndarray:
+    out = np.zeros(scene.SIZES[size], np.uint8)
+    for first in batches(size):
+        reference.stitch_mask(logits()[: len(first)], first, MARGIN, out)
+    return out
+
+
+@pytest.mark.benchmark(min_rounds=3, max_time=0.5)
+@scene.by_size_and_way(WAYS, too_slow=["torch_argmax_crop_assign", "numpy_argmax_crop_assign"])
+def test_stitch_mask(benchmark, size, way):
+    benchmark.group = f"stitch_mask {size}"
+    out = np.zeros(scene.SIZES[size], np.uint8)
+    logits()
+    benchmark(WAYS[way], size, out)
+    np.testing.assert_array_equal(out, expected(size))
+
+
+def extract_ours(volume: np.ndarray, size: str) -> float:
+    out = np.empty((BATCH, *PATCH), np.float32)
+    return sum(float(extract_patches(volume, f, PATCH, -5.0, out[: len(f)])[-1, 0, 0, 0]) for f in batches(size))
+
+
+def pad_and_slice(volume: np.ndarray, size: str) -> float:
+    # A whole centre more on the far side: the last patches reach beyond the margin.
+    far = [p - m for p, m in zip(PATCH, MARGIN, strict=True)]
+    padded = np.pad(volume, list(zip(MARGIN, far, strict=True)), constant_values=-5.0)
+    last = 0.0
+    for first in batches(size):
+        parts = [padded[tuple(slice(a, a + p) for a, p in zip(o + MARGIN, PATCH, strict=True))] for o in first]
+        last += float(np.stack(parts)[-1, 0, 0, 0])
+    return last
+
+
+EXTRACT: scene.Ways = {"ours": extract_ours, "pad_and_slice": pad_and_slice}
+
+
+@pytest.mark.benchmark(min_rounds=3, max_time=0.5)
+@scene.by_size_and_way(EXTRACT)
+def test_extract_patches(benchmark, size, way):
+    benchmark.group = f"extract_patches {size}"
+    volume = np.random.default_rng(0).random(scene.SIZES[size], np.float32)
+    last = benchmark(EXTRACT[way], volume, size)
+    expected = sum(float(reference.extract_patches(volume, f[-1:], PATCH, -5.0)[0, 0, 0, 0]) for f in batches(size))
+    assert last == expected
