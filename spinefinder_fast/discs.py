@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sparse centroids to dense labels (paper, section 2.1): which segment of the spine each vertebra owns."""
+"""Sparse centroids to dense labels (paper, section 2.1): which part of the spine each vertebra owns."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ SPHERE_RADIUS_MM = 14.0
 """Radius of every sphere of the baseline, as in the published code of the paper."""
 
 
-def vertebra_segments(
+def vertebra_parts(
     labels: NDArray[np.integer], points_mm: NDArray[np.float64]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """The straight segment that each vertebra owns: from the midpoint to its neighbour above to the one below.
+    """The part of the spine that each vertebra owns: from the midpoint to its neighbour above to the one below.
+
+    The spine is the line from centroid to centroid. A vertebra's part bends at its centroid: a straight line from
+    midpoint to midpoint would cut that corner, and the middle of the discs would miss the centroid by as much as
+    4 mm at L5.
 
     Labels that differ by 1 are neighbours; a gap in the labels is never bridged. An end of the spine, or of a part of
     it next to a gap, is the other midpoint mirrored about the centroid. A vertebra without any neighbour owns a
-    segment of its typical height (`anatomy.height_mm`), centred, towards the nearest centroid, or along z if it is
-    alone or that centroid is at the same place.
+    straight part of its typical height (`anatomy.height_mm`), centred, towards the nearest centroid, or along z if
+    it is alone or that centroid is at the same place.
 
     Args:
         labels: (n,) integers 1..26, each once, in any order.
@@ -32,7 +36,7 @@ def vertebra_segments(
 
     Returns:
         order: (n,) indices that sort `labels`.
-        segments_mm: (n, 2, 3) float64, both ends of each segment, in that order.
+        parts_mm: (n, 3, 3) float64, upper end, centroid and lower end of each part, in that order.
 
     Raises:
         ValueError: lengths differ, a label occurs twice or is outside 1..26, or a point is not finite.
@@ -53,7 +57,7 @@ def vertebra_segments(
         raise ValueError(f"labels {labels.tolist()} hold one twice; a vertebra has one centroid")
 
     middles = 0.5 * (points[:-1] + points[1:])
-    segments = np.empty((n, 2, 3))
+    parts = np.empty((n, 3, 3))
     for i in range(n):
         above = middles[i - 1] if i > 0 and adjacent[i - 1] else None
         below = middles[i] if i < n - 1 and adjacent[i] else None
@@ -64,8 +68,8 @@ def vertebra_segments(
             above = 2 * points[i] - below
         elif below is None:
             below = 2 * points[i] - above
-        segments[i] = above, below
-    return order, segments
+        parts[i] = above, points[i], below
+    return order, parts
 
 
 def dense_labels(
@@ -93,11 +97,11 @@ def dense_labels(
         (x, y, z) uint8: 0 background, 1..26 labels. Where vertebrae meet, the one further down the body wins.
 
     Raises:
-        ValueError: as `vertebra_segments`; or `out` has another shape; or another `dense`.
+        ValueError: as `vertebra_parts`; or `out` has another shape; or another `dense`.
     """
     spacing = np.asarray(spacing_mm, np.float64)
     centroids_mm = np.asarray(centroids_vox, np.float64) * spacing
-    order, segments_mm = vertebra_segments(labels, centroids_mm)
+    order, parts_mm = vertebra_parts(labels, centroids_mm)
     values = np.asarray(labels)[order].astype(np.uint8)
     if out is None:
         out = np.empty(tuple(shape), np.uint8)
@@ -105,7 +109,9 @@ def dense_labels(
         raise ValueError(f"out has shape {out.shape}, {tuple(shape)} is needed")
     if dense == "discs":
         radii = np.array([0.5 * anatomy.DIAMETERS_MM[anatomy.name_of(int(v))] for v in values], np.float64)
-        return rasterize_discs(out, segments_mm / spacing, radii, values, spacing, threads)
+        # Each part is two straight segments, above and below its centroid.
+        segments = np.stack([parts_mm[:, :2], parts_mm[:, 1:]], axis=1).reshape(-1, 2, 3) / spacing
+        return rasterize_discs(out, segments, radii.repeat(2), values.repeat(2), spacing, threads)
     if dense == "spheres":
         centres = np.asarray(centroids_vox, np.float64)[order]
         return rasterize_spheres(out, centres, np.full(len(values), SPHERE_RADIUS_MM), values, spacing, threads)

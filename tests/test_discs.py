@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spinefinder_fast import anatomy
-from spinefinder_fast.discs import dense_labels, vertebra_segments
+from spinefinder_fast.discs import dense_labels, vertebra_parts
 
 
 def spine(*heights: float) -> np.ndarray:
@@ -17,47 +17,47 @@ def spine(*heights: float) -> np.ndarray:
 
 def test_neighbours_meet_at_their_midpoints_and_ends_are_mirrored():
     points = np.array([(0.0, 0, 60), (4, 0, 40), (4, 2, 10)])
-    order, segments = vertebra_segments(np.array([20, 21, 22]), points)
+    order, parts = vertebra_parts(np.array([20, 21, 22]), points)
     assert order.tolist() == [0, 1, 2]
-    np.testing.assert_array_equal(segments[0], [(-2, 0, 70), (2, 0, 50)])
-    np.testing.assert_array_equal(segments[1], [(2, 0, 50), (4, 1, 25)])
-    np.testing.assert_array_equal(segments[2], [(4, 1, 25), (4, 3, -5)])
+    np.testing.assert_array_equal(parts[0], [(-2, 0, 70), (0, 0, 60), (2, 0, 50)])
+    np.testing.assert_array_equal(parts[1], [(2, 0, 50), (4, 0, 40), (4, 1, 25)])
+    np.testing.assert_array_equal(parts[2], [(4, 1, 25), (4, 2, 10), (4, 3, -5)])
 
 
 @given(permutation=st.permutations(range(6)))
 def test_order_of_input_does_not_matter(permutation):
     labels = np.array([3, 4, 5, 9, 12, 13])
     points = np.random.default_rng(1).uniform(0, 99, (6, 3))
-    order, segments = vertebra_segments(labels[permutation], points[permutation])
+    order, parts = vertebra_parts(labels[permutation], points[permutation])
     assert labels[permutation][order].tolist() == labels.tolist()
-    np.testing.assert_array_equal(segments, vertebra_segments(labels, points)[1])
+    np.testing.assert_array_equal(parts, vertebra_parts(labels, points)[1])
 
 
 def test_a_gap_is_not_bridged():
-    _, segments = vertebra_segments(np.array([8, 9, 12, 13]), spine(100, 80, 20, 0))
-    assert segments[:, :, 2].tolist() == [[110, 90], [90, 70], [30, 10], [10, -10]]
+    _, parts = vertebra_parts(np.array([8, 9, 12, 13]), spine(100, 80, 20, 0))
+    assert parts[:, ::2, 2].tolist() == [[110, 90], [90, 70], [30, 10], [10, -10]]
 
 
 def test_an_isolated_vertebra_has_its_typical_height_towards_the_nearest():
-    _, segments = vertebra_segments(np.array([8, 9, 12]), np.array([(0.0, 0, 100), (0, 0, 80), (30, 0, 40)]))
-    away = segments[2] - (30, 0, 40)
-    np.testing.assert_allclose(away[0], -away[1])
-    np.testing.assert_allclose(np.linalg.norm(segments[2, 1] - segments[2, 0]), anatomy.height_mm(12))
+    _, parts = vertebra_parts(np.array([8, 9, 12]), np.array([(0.0, 0, 100), (0, 0, 80), (30, 0, 40)]))
+    away = parts[2] - (30, 0, 40)
+    np.testing.assert_allclose(away[0], -away[2])
+    np.testing.assert_allclose(np.linalg.norm(parts[2, 2] - parts[2, 0]), anatomy.height_mm(12))
     np.testing.assert_allclose(np.cross(away[0], (-30, 0, 40)), 0, atol=1e-9)
 
 
 @pytest.mark.parametrize("points", [spine(50), np.array([(20.0, 20, 50), (20, 20, 50)])])
 def test_alone_or_on_the_same_place_it_stands_upright(points):
     labels = np.array([5, 9])[: len(points)]
-    _, segments = vertebra_segments(labels, points)
+    _, parts = vertebra_parts(labels, points)
     half = anatomy.height_mm(5) / 2
-    np.testing.assert_allclose(segments[0], [(20, 20, 50 - half), (20, 20, 50 + half)])
+    np.testing.assert_allclose(parts[0], [(20, 20, 50 - half), (20, 20, 50), (20, 20, 50 + half)])
 
 
-def test_no_vertebra_is_no_segment():
-    order, segments = vertebra_segments(np.empty(0, np.int64), np.empty((0, 3)))
+def test_no_vertebra_is_no_part():
+    order, parts = vertebra_parts(np.empty(0, np.int64), np.empty((0, 3)))
     assert order.shape == (0,)
-    assert segments.shape == (0, 2, 3)
+    assert parts.shape == (0, 3, 3)
     assert not dense_labels(np.empty(0, np.int64), np.empty((0, 3)), (3, 4, 5), (1, 1, 1)).any()
 
 
@@ -75,7 +75,7 @@ def test_no_vertebra_is_no_segment():
 )
 def test_what_is_no_spine_is_named(labels, points, message):
     with pytest.raises(ValueError, match=message):
-        vertebra_segments(np.array(labels), points)
+        vertebra_parts(np.array(labels), points)
 
 
 def test_discs_have_the_vertebra_s_width_and_meet_without_gap():

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+from stubs import labelled_scan, true_model
+
+from spinefinder_fast import Grid, Scan, locate, make_phantom
+from spinefinder_fast.detection import detect
+from spinefinder_fast.identification import identify
+from spinefinder_fast.volume import Volume
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "bound_mm"),
+    [
+        ("C4", "C7", 1.0),
+        ("T3", "T9", 1.0),
+        ("T8", "L2", 1.0),
+        # Where the gaps above and below a vertebra differ most (C2) or the spine bends most (L3 to S1), the middle of
+        # the discs is not the centroid: the dense annotation's own error, which no network can mend.
+        ("C1", "C7", 2.0),
+        ("T11", "S2", 4.0),
+    ],
+)
+def test_with_networks_that_know_the_truth_the_faithful_pipeline_finds_it(first, last, bound_mm):
+    phantom = make_phantom(first, last, spacing_mm=1.0, seed=3, fov_mm=(90, 90))
+    found = locate(labelled_scan(phantom.spine, phantom.grid), true_model())
+    assert found.names == phantom.spine.names
+    errors = np.linalg.norm(found.lps() - phantom.spine.lps(), axis=1)
+    assert errors.max() < bound_mm
+
+
+def test_details_say_how_it_was_done():
+    phantom = make_phantom("L1", "L3", spacing_mm=2.0, fov_mm=(80, 80))
+    spine = locate(labelled_scan(phantom.spine, phantom.grid), true_model(2.0))
+    assert spine.details["weights"] == "truth"
+    assert list(spine.details["seconds"]) == ["load", "resample", "detect", "identify", "aggregate"]
+
+
+def test_all_48_orientations_of_a_file_give_the_same_world_centroids():
+    phantom = make_phantom("L1", "L3", spacing_mm=(2.0, 2.5, 3.0), fov_mm=(70, 80))
+    scan = labelled_scan(phantom.spine, phantom.grid)
+    expected = locate(scan, true_model(2.0))
+    assert {"L1", "L2", "L3"} <= set(expected.names)
+    seen = set()
+    for axes, signs in product(permutations(range(3)), product((1, -1), repeat=3)):
+        # The same voxels stored with other axes, and the affine that says so.
+        stored = scan.array.transpose(axes)[tuple(slice(None, None, s) for s in signs)]
+        affine = np.eye(4)
+        affine[:3, :3] = scan.grid.affine[:3, list(axes)] * signs
+        first = [0 if signs[axes.index(a)] > 0 else scan.array.shape[a] - 1 for a in range(3)]
+        affine[:3, 3] = scan.grid.to_lps(first)
+        grid = Grid(stored.shape, affine)
+        seen.add(grid.axcodes)
+        turned = Scan(grid.reorientation().apply(stored), grid.canonical(), grid, "turned", None)
+        found = locate(turned, true_model(2.0))
+        assert found.names == expected.names
+        assert found.lps() == pytest.approx(expected.lps(), abs=0.01)
+        assert grid.to_lps(found.voxels()) == pytest.approx(expected.lps(), abs=0.01)
+    assert len(seen) == 48
+
+
+@pytest.mark.parametrize("shape", [(5, 5, 5), (40, 30, 100), (1, 1, 1)])
+def test_a_scan_without_a_spine_has_no_vertebra(shape):
+    scan = Scan(np.full(shape, -1000, np.int16), Grid.from_spacing(shape), Grid.from_spacing(shape), "air", None)
+    spine = locate(scan, true_model())
+    assert len(spine) == 0
+    assert spine.voxels().shape == (0, 3)
+
+
+def test_detection_sees_every_voxel_once_in_the_middle_of_a_patch():
+    # A network that passes its input through: the mask must be the thresholded scan, borders included.
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (70, 33, 95))
+    volume = Volume((labels * 400).astype(np.float32), Grid.from_spacing(labels.shape))
+    assert (detect(volume, true_model()) == labels).all()
+
+
+def test_identification_skips_slices_outside_of_the_detection():
+    labels = np.random.default_rng(0).integers(0, 27, (9, 21, 50)).astype(np.float32)
+    volume = Volume(labels * 40, Grid.from_spacing(labels.shape))
+    mask = np.zeros(labels.shape, np.uint8)
+    assert not identify(volume, mask, true_model()).any()
+    mask[2, 3, 4] = mask[6, 0, 0] = 1
+    found = identify(volume, mask, true_model())
+    assert found[2:7] == pytest.approx(labels[2:7], abs=1e-4)
+    assert not found[:2].any()
+    assert not found[7:].any()
+
+
+def test_zscore_models_run_too():
+    phantom = make_phantom("L1", "L2", spacing_mm=2.0, fov_mm=(60, 60))
+    model = replace(true_model(2.0), intensity="zscore")
+    assert isinstance(locate(labelled_scan(phantom.spine, phantom.grid), model).names, list)
