@@ -11,7 +11,8 @@
 namespace spf {
 namespace {
 
-// First index from `k` on, in steps of eight, where eight labels are not all zero: most of a scan is background.
+// First index from `k` on, in steps of eight, where eight labels, or eight voxels of the mask, are not all zero: most
+// of a scan is background.
 int64_t skip_background(const uint8_t* row, int64_t k, int64_t n) {
     uint64_t word = 0;
     while (k + 8 <= n) {
@@ -60,6 +61,7 @@ void label_histograms(const View<const Label, 3>& labels, const View<const uint8
         std::vector<int64_t>& counts = partial[static_cast<size_t>(chunk)];
         counts.assign(size, 0);
         const int64_t step = volume.stride[2];
+        const bool skips_by_mask = voters.data != nullptr && voters.stride[2] == 1;
         for (int64_t a = begin; a < end; ++a) {
             for (int64_t b = 0; b < sides[1]; ++b) {
                 const Label* row = &volume(a, b, 0);
@@ -68,7 +70,11 @@ void label_histograms(const View<const Label, 3>& labels, const View<const uint8
                     return votes != nullptr && votes[c * voters.stride[2]] == 0 ? 0 : vote_of(row[c * step], n_labels);
                 };
                 for (int64_t c = 0; c < sides[2];) {
-                    if (step == 1) c = skip_background(row, c, sides[2]);
+                    if (skips_by_mask) {
+                        c = skip_background(votes, c, sides[2]);
+                    } else if (step == 1) {
+                        c = skip_background(row, c, sides[2]);
+                    }
                     if (c == sides[2]) break;
                     const int label = vote_at(c);
                     const int64_t start = c++;

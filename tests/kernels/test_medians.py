@@ -52,16 +52,26 @@ def test_medians_equal_the_reference(name, labels, masked, n_labels, lay_out, la
 
 
 @compiled_form
-@given(shape=shapes(6, 30, 70), runs=st.integers(1, 9), lay_out=layouts(), threads=THREADS, seed=st.integers(0, 999))
-def test_long_runs_equal_the_reference(name, shape, runs, lay_out, threads, seed):
+@given(
+    shape=shapes(6, 30, 70),
+    runs=st.integers(1, 9),
+    masked=st.booleans(),
+    dtype=st.sampled_from([np.uint8, np.float32]),
+    lay_out=layouts(),
+    lay_out_mask=layouts(),
+    threads=THREADS,
+    seed=st.integers(0, 999),
+)
+def test_long_runs_equal_the_reference(name, shape, runs, masked, dtype, lay_out, lay_out_mask, threads, seed):
     # Blocks of one label with background between them, as a spine has: the ways past background and along runs.
     rng = np.random.default_rng(seed)
-    labels = np.zeros(shape, np.uint8)
-    for _ in range(runs):
+    labels, mask = np.zeros(shape, dtype), np.zeros(shape, np.uint8)
+    for volume in [labels] * runs + [mask] * 3:
         low = [rng.integers(0, n + 1) for n in shape]
-        labels[tuple(slice(a, a + rng.integers(0, n + 1)) for a, n in zip(low, shape, strict=True))] = rng.integers(27)
-    result = form(name).label_medians(lay_out(labels), threads=threads)
-    assert_same(result, reference.label_medians(labels))
+        volume[tuple(slice(a, a + rng.integers(0, n + 1)) for a, n in zip(low, shape, strict=True))] = rng.integers(27)
+    voters = mask if masked else None
+    result = form(name).label_medians(lay_out(labels), lay_out_mask(mask) if masked else None, threads=threads)
+    assert_same(result, reference.label_medians(labels, voters))
 
 
 @every_form
