@@ -75,6 +75,18 @@ def test_long_runs_equal_the_reference(name, shape, runs, masked, dtype, lay_out
 
 
 @every_form
+def test_the_end_of_a_row_is_not_the_start_of_the_next(name):
+    # Background is skipped in words of eight voxels: every length of a row, every place of the first label behind it.
+    for n in range(1, 20):
+        for start in range(n):
+            labels = np.zeros((1, 2, n), np.uint8)
+            labels[0, 1, start:] = 2
+            result = form(name).label_medians(labels)
+            assert result.votes.tolist() == [0, n - start] + [0] * 24
+            assert result.lower[1].tolist() == [0, 1, start]
+
+
+@every_form
 def test_known_answers(name):
     labels = np.zeros((4, 5, 6), np.uint8)
     labels[1, 2, 3] = 1
