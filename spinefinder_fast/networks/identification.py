@@ -44,6 +44,8 @@ class IdentificationNetwork(nn.Module):
             ConvBlock(2, deep + skip, skip, 3) for deep, skip in zip(filters[:0:-1], filters[-2::-1], strict=True)
         )
         self.last = nn.Conv2d(filters[0], 1, 1)
+        # Begun near 0, the last ReLU can be born dead and never learn; the middle of the spine is far from its kink.
+        nn.init.constant_(self.last.bias, 13.0)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised intensities, (N, 8, Y, Z) -> label of every pixel as a real number >= 0, (N, 1, Y, Z).

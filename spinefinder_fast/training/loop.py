@@ -31,6 +31,7 @@ class EpochReport:
     Attributes:
         epoch: counted from 1.
         steps: optimiser steps since the start.
+        skipped: steps of this epoch whose gradient was not finite and was thrown away.
         loss: mean training loss.
         validation_loss: the same on the validation scans' crops, without augmentation; NaN without such scans.
         score: Dice of the vertebrae (detection), or share of labelled pixels whose rounded label is right
@@ -40,6 +41,7 @@ class EpochReport:
 
     epoch: int
     steps: int
+    skipped: int
     loss: float
     validation_loss: float
     score: float
@@ -98,7 +100,7 @@ def train(
         network.train()
         crops.epoch = epoch
         order = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
-        total = 0.0
+        total, skipped = 0.0, 0
         loader = DataLoader(
             crops,
             settings.batch,
@@ -111,13 +113,24 @@ def train(
             loss = _loss(network, images.to(device, memory_format=layout), labels.to(device), settings)[0]
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            # Once in some hundred steps a CPU's bfloat16 convolution returns a NaN in one gradient of a tiny layer;
+            # a single one of them would be the end of the weights.
+            if torch.isfinite(nn.utils.get_total_norm(p.grad for p in network.parameters() if p.grad is not None)):
+                optimiser.step()
+                total += loss.item()
+            else:
+                skipped += 1
             schedule.step()
             steps += 1
-            total += loss.item()
         validation_loss, score = _validate(network, validation, settings, device)
         report = EpochReport(
-            epoch + 1, steps, total / max(1, len(loader)), validation_loss, score, time.monotonic() - begin
+            epoch + 1,
+            steps,
+            skipped,
+            total / max(1, len(loader) - skipped),
+            validation_loss,
+            score,
+            time.monotonic() - begin,
         )
         _log(folder / LOG, report)
         save_network(

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from spinefinder_fast.training import build_set
+from spinefinder_fast.training.settings import PAPER, read_recipe
+
+RECIPES = Path(str(resources.files("spinefinder_fast.training"))) / "recipes"
+
+
+def test_the_defaults_are_the_papers():
+    detection, identification = PAPER["detection"], PAPER["identification"]
+    assert (detection.crop, detection.batch, detection.epochs) == ((64, 64, 80), 16, 50)
+    assert (detection.samples_per_scan, detection.with_vertebrae) == (5, 4)
+    assert (identification.crop, identification.batch, identification.epochs) == ((8, 80, 320), 32, 35)
+    assert identification.samples_per_scan == 100
+    assert {s.learning_rate for s in PAPER.values()} == {1e-3}
+    assert {s.width for s in PAPER.values()} == {1.0}
+    assert {s.spacing_mm for s in PAPER.values()} == {1.0}
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_shipped_recipe_is_read_and_keeps_patients_apart(recipe):
+    import tomllib
+
+    for kind in PAPER:
+        assert read_recipe(recipe, kind).kind == kind
+    build_set.check_split(tomllib.loads(recipe.read_text())["set"])
+
+
+def test_an_unknown_setting_is_named(tmp_path):
+    (tmp_path / "r.toml").write_text("[detection]\nepoch = 3\n")
+    with pytest.raises(ValueError, match="epoch"):
+        read_recipe(tmp_path / "r.toml", "detection")
+
+
+def test_a_patient_on_two_sides_is_refused():
+    table = {"train": ["a"], "validation": ["b"], "test": ["c"], "labelmaps": ["map_c"], "patients": {"map_c": "c"}}
+    with pytest.raises(ValueError, match="patient c"):
+        build_set.check_split(table)
+    build_set.check_split({**table, "labelmaps": ["map_a"], "patients": {"map_a": "a"}})
+    with pytest.raises(ValueError, match="patient a"):
+        build_set.check_split({**table, "test": ["a"], "labelmaps": []})
