@@ -188,7 +188,7 @@ def train(
     from spinefinder_fast.training.loop import EpochReport
     from spinefinder_fast.training.loop import train as train_network
     from spinefinder_fast.training.samples import load_training_scans
-    from spinefinder_fast.training.settings import PAPER, read_recipe, with_changes
+    from spinefinder_fast.training.settings import PAPER, read_provenance, read_recipe, with_changes
 
     if network not in ("detection", "identification"):
         _stop(f"{network!r} is no network; detection or identification is wanted", 2)
@@ -196,6 +196,7 @@ def train(
     kind = network
     try:
         settings = read_recipe(recipe, kind) if recipe else PAPER[kind]  # type: ignore[arg-type,index]
+        provenance = read_provenance(recipe) if recipe else {}
         settings = with_changes(settings, {} if epochs is None else {"epochs": epochs}, "--epochs")
     except (OSError, ValueError) as error:
         _stop(str(error), 2)
@@ -217,6 +218,8 @@ def train(
         )
 
     try:
-        train_network(training, settings, output, held_out, minutes=minutes, device=_device(device), on_epoch=show)
+        train_network(
+            training, settings, output, held_out, provenance, minutes=minutes, device=_device(device), on_epoch=show
+        )
     except ValueError as error:
         _stop(str(error), 2)

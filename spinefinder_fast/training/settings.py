@@ -92,6 +92,12 @@ def read_recipe(path: Path, kind: Kind) -> TrainingSettings:
     return with_changes(PAPER[kind], table, path)
 
 
+def read_provenance(path: Path) -> dict[str, Any]:
+    """A recipe's ``[provenance]`` table: what the manifest of the weights will say of their data."""
+    with path.open("rb") as file:
+        return dict(tomllib.load(file).get("provenance", {}))
+
+
 def with_changes(settings: TrainingSettings, changes: dict[str, Any], source: object) -> TrainingSettings:
     """`settings` with some fields replaced.
 
