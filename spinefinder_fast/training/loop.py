@@ -20,8 +20,9 @@ from spinefinder_fast.networks.weights import save_network
 from spinefinder_fast.training.samples import CropDataset, TrainingScan
 from spinefinder_fast.training.settings import TrainingSettings
 
-CHECKPOINT = "checkpoint.pt"
-LOG = "log.csv"
+CHECKPOINT = "{}.checkpoint.pt"
+LOG = "{}.log.csv"
+"""Both networks may be trained into one folder, which then is a model."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: _rate(step, settings, steps_per_epoch * settings.epochs)
     )
-    first, steps = _resume(folder / CHECKPOINT, settings, network, optimiser, schedule)
+    checkpoint, log = folder / CHECKPOINT.format(settings.kind), folder / LOG.format(settings.kind)
+    first, steps = _resume(checkpoint, settings, network, optimiser, schedule)
     started = time.monotonic()
     for epoch in range(first, settings.epochs):
         begin = time.monotonic()
@@ -132,7 +134,7 @@ def train(
             score,
             time.monotonic() - begin,
         )
-        _log(folder / LOG, report)
+        _log(log, report)
         save_network(
             network, settings.spec, folder, {**(provenance or {}), "settings": asdict(settings), "epochs": epoch + 1}
         )
@@ -144,9 +146,9 @@ def train(
             "optimiser": optimiser.state_dict(),
             "schedule": schedule.state_dict(),
         }
-        partial = folder / (CHECKPOINT + ".tmp")
+        partial = checkpoint.with_suffix(".tmp")
         torch.save(state, partial)
-        partial.replace(folder / CHECKPOINT)
+        partial.replace(checkpoint)
         on_epoch(report)
         if minutes is not None and time.monotonic() - started > 60 * minutes:
             break

@@ -67,7 +67,7 @@ def test_the_loss_falls_and_the_weights_are_a_model(tmp_path, scans, kind):
     _, spec = load_network(kind, tmp_path)
     assert spec == settings.spec
     assert read_manifest(tmp_path)["networks"][kind]["provenance"]["trained_on"] == "phantoms"
-    with (tmp_path / LOG).open() as file:
+    with (tmp_path / LOG.format(kind)).open() as file:
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 9))
 
 
@@ -84,7 +84,7 @@ def test_stopping_and_resuming_gives_the_same_weights(tmp_path, scans, kind):
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path, scans):
     settings = replace(SETTINGS["detection"], epochs=1)
     train(scans, settings, tmp_path)
-    assert (tmp_path / CHECKPOINT).exists()
+    assert (tmp_path / CHECKPOINT.format("detection")).exists()
     with pytest.raises(ValueError, match="learning_rate"):
         train(scans, replace(settings, learning_rate=1.0), tmp_path)
 
