@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from spinefinder_fast.networks.blocks import ConvBlock, scaled
+from spinefinder_fast.networks.unet import UNet, scaled
 
 FILTERS = (16, 32, 64, 128, 256)
 """Filters of the five levels in the paper; `width` scales them."""
 
 
 class DetectionNetwork(nn.Module):
-    """3-D U-Net of five levels with two 3x3x3 convolutions each; 5.89 million parameters at width 1.
+    """3-D U-Net with two 3x3x3 convolutions per level; 5.89 million parameters at width 1.
 
     Args:
         width: factor on the number of filters of every level; 1 is the paper's network.
@@ -24,15 +23,7 @@ class DetectionNetwork(nn.Module):
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
-        filters = scaled(FILTERS, width)
-        self.down = nn.ModuleList(
-            ConvBlock(3, inputs, outputs, 3) for inputs, outputs in zip((1, *filters[:-2]), filters[:-1], strict=True)
-        )
-        self.bottom = ConvBlock(3, filters[-2], filters[-1], 3)
-        self.up = nn.ModuleList(
-            ConvBlock(3, deep + skip, skip, 3) for deep, skip in zip(filters[:0:-1], filters[-2::-1], strict=True)
-        )
-        self.last = nn.Conv3d(filters[0], 2, 3, padding=1)
+        self.unet = UNet(3, inputs=1, outputs=2, filters=scaled(FILTERS, width))
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised intensities, (N, 1, X, Y, Z) -> logits of background and vertebra, (N, 2, X, Y, Z).
@@ -40,13 +31,4 @@ class DetectionNetwork(nn.Module):
         Each side must be a multiple of 16. The softmax of the paper is left to the loss and to the argmax, neither of
         which needs it spelled out.
         """
-        skips: list[Tensor] = []
-        for block in self.down:
-            x = block(x)
-            skips.append(x)
-            x = nn.functional.max_pool3d(x, 2)
-        x = self.bottom(x)
-        for block in self.up:
-            x = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = block(torch.cat([x, skips.pop()], dim=1))
-        return self.last(x)  # type: ignore[no-any-return]
+        return self.unet(x)  # type: ignore[no-any-return]

@@ -25,7 +25,7 @@ def test_detection_has_the_papers_number_of_parameters():
 def test_identification_has_the_papers_number_of_parameters():
     network = IdentificationNetwork()
     assert parameters(network) == 43_636_641  # 43.6 million
-    assert round(parameters(network.bottom) / 1e6, 1) == 39.3
+    assert round(parameters(network.unet.bottom) / 1e6, 1) == 39.3
 
 
 def test_width_scales_every_level():

@@ -92,10 +92,10 @@ def rewrite(folder, kind, change):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda t: t.pop("last.bias"),
+        lambda t: t.pop("unet.last.bias"),
         lambda t: t.update(extra=torch.zeros(1)),
-        lambda t: t.update({"last.bias": torch.zeros(3)}),
-        lambda t: t.update({"last.bias": torch.full((2,), torch.nan)}),
+        lambda t: t.update({"unet.last.bias": torch.zeros(3)}),
+        lambda t: t.update({"unet.last.bias": torch.full((2,), torch.nan)}),
     ],
     ids=["missing", "extra", "shape", "nan"],
 )
