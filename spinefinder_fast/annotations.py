@@ -24,6 +24,9 @@ from spinefinder_fast.spine import Spine, Vertebra
 ENDINGS: Final = ("_ctd.json", "-ctd.json", ".mrk.json", ".lml", ".csv")
 """How the names of files of centroids end."""
 
+_TABLES: Final = ("summary.csv", "evaluation.csv")
+"""Tables that the package writes beside centroids."""
+
 _NAMES: Final = frozenset(anatomy.NAMES) | anatomy.UNPREDICTED
 _VERSE_NAMES: Final = anatomy.VERSE_NAMES | {anatomy.VERSE_NUMBERS["S2"]: "S2"}
 _ISO_AXES: Final = "ASL"
@@ -258,8 +261,9 @@ def _within(spine: Spine, path: Path) -> Spine:
 
 
 def find_centroids(folder: Path) -> Iterator[Path]:
-    """Files of centroids in a folder and its sub-folders, sorted."""
-    return (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name.lower().endswith(ENDINGS))
+    """Files of centroids in a folder and its sub-folders, sorted; the package's own tables are none."""
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name not in _TABLES)
+    return (p for p in files if p.name.lower().endswith(ENDINGS))
 
 
 def _triple(point: Any) -> tuple[float, float, float]:

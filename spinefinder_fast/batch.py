@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -12,6 +14,7 @@ import numpy as np
 
 from spinefinder_fast.discs import dense_labels
 from spinefinder_fast.errors import OutputError, SpinefinderError
+from spinefinder_fast.files import make_folder
 from spinefinder_fast.pipeline import locate
 from spinefinder_fast.report import (
     ScanResult,
@@ -29,31 +32,38 @@ if TYPE_CHECKING:
     from spinefinder_fast.networks.weights import Model
 
 
+SUMMARY = "summary"
+"""The batch's own table is ``summary.csv``, so no scan's results may be called so."""
+
+
 def result_names(paths: Sequence[Path]) -> list[str]:
     """One name per scan to write its results under: the scan's own, with folders before it where two would clash.
 
     Raises:
         OutputError: ``E_NAME_CLASH``, two scans cannot be told apart by name (``a.nii`` beside ``a.nii.gz``).
     """
-    parents = [path.resolve().parent.parts for path in paths]
+    # Links are not followed (hence not `resolve`): the name is made of what the user sees. The root is no name.
+    parents = [Path(os.path.abspath(path)).parent.parts[1:] for path in paths]  # noqa: PTH100
     names = [scan_name(path) for path in paths]
     depth = 0
-    while clashes := {name for name in names if _count(names, name) > 1}:
+    while clashes := _clashes(names):
         depth += 1
-        if depth > max(map(len, parents)):
+        longer = [
+            "_".join((*parent[-depth:], scan_name(path))) if name in clashes else name
+            for name, path, parent in zip(names, paths, parents, strict=True)
+        ]
+        if longer == names:
             raise OutputError(
                 "E_NAME_CLASH", f"several scans are called {min(clashes)}; run them into separate folders"
             )
-        names = [
-            "_".join((*parent[len(parent) - depth :], scan_name(path))) if name in clashes else name
-            for name, path, parent in zip(names, paths, parents, strict=True)
-        ]
+        names = longer
     return names
 
 
-def _count(names: Sequence[str], name: str) -> int:
+def _clashes(names: Sequence[str]) -> set[str]:
     # On many file systems names that differ in case alone are one file.
-    return sum(other.casefold() == name.casefold() for other in names)
+    count = Counter([SUMMARY, *(name.casefold() for name in names)])
+    return {name for name in names if count[name.casefold()] > 1}
 
 
 def predict_batch(
@@ -85,10 +95,7 @@ def predict_batch(
         OutputError: the folder cannot be written, or two scans have one name.
     """
     names = result_names(paths)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError("E_OUTPUT", f"cannot make the folder {folder} ({error.strerror}); choose another") from error
+    make_folder(folder)
     for name, path in zip(names, paths, strict=True):
         start = perf_counter()
         spine = None
@@ -112,9 +119,7 @@ def predict_batch(
 
 
 def _write(scan: Scan, spine: Spine, folder: Path, name: str, label_map: bool, picture: bool) -> None:
-    write_verse_json(folder / f"{name}_ctd.json", spine)
-    write_csv(folder / f"{name}.csv", spine)
-    write_markups(folder / f"{name}.mrk.json", spine)
+    # The centroids last: where they are, everything else is.
     if picture:
         draw_spine(scan, spine, folder / f"{name}.png")
     if label_map:
@@ -126,3 +131,6 @@ def _write(scan: Scan, spine: Spine, folder: Path, name: str, label_map: bool, p
         )
         stored = scan.file_grid.reorientation().undo(labels)
         write_labelmap(folder / f"{name}{LABELMAP_SUFFIX}", stored, scan.file_grid)
+    write_csv(folder / f"{name}.csv", spine)
+    write_markups(folder / f"{name}.mrk.json", spine)
+    write_verse_json(folder / f"{name}_ctd.json", spine)

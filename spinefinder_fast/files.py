@@ -10,6 +10,21 @@ from pathlib import Path
 from spinefinder_fast.errors import OutputError
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder for results, with its parents, unless it is there already.
+
+    Raises:
+        OutputError: ``E_OUTPUT``, it cannot be made, is a file, or cannot be written into.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "it is a file" if path.is_file() else error.strerror or error
+        raise OutputError("E_OUTPUT", f"cannot make the folder {path}: {reason}; choose another") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise OutputError("E_OUTPUT", f"the folder {path} cannot be written into; choose another")
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all; an existing file is replaced.
 

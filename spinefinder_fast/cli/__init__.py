@@ -2,11 +2,12 @@
 """The command ``spinefinder``. Every heavy import waits inside a command, so ``--help`` is instant.
 
 Exit codes are part of the interface: 0 all done, 1 our bug, 2 usage, 3 no scan found, 4 scans found but none done,
-5 input missing or unreadable, 6 output unusable, 7 weights unusable, 8 some scans done and some not.
+5 input missing or unreadable, 6 output folder or device unusable, 7 weights unusable, 8 some scans done and some not.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -56,10 +57,12 @@ def _main(
 def _device(wanted: str) -> str:
     import torch
 
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", wanted):
+        _stop(f"--device is {wanted!r}; auto, cpu, cuda or cuda:N is wanted", 2)
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        _stop("no CUDA device is available here; use --device cpu", 6)
+    if wanted != "cpu" and int(wanted.removeprefix("cuda").lstrip(":") or 0) >= torch.cuda.device_count():
+        _stop(f"there is no CUDA device {wanted} here; use --device cpu", 6)
     return wanted
 
 
@@ -87,7 +90,10 @@ def predict(
 
     if threshold not in ("in_view", "paper"):
         _stop(f"--threshold is {threshold!r}; in_view or paper is wanted", 2)
-    paths = find_scans(inputs)
+    try:
+        paths = find_scans(inputs)
+    except OSError as error:
+        _stop(f"[E_UNREADABLE] {error.filename}: {error.strerror}", 5)
     if not paths:
         _stop(f"[E_NO_SCAN] no scan found in {', '.join(map(str, inputs))}", 3)
     model = load_model(weights, _device(device))
@@ -128,7 +134,13 @@ def evaluate(
 
     from spinefinder_fast.evaluation import evaluate as evaluate_pairs
     from spinefinder_fast.evaluation import read_pairs
+    from spinefinder_fast.files import make_folder
 
+    for folder in (predictions, truth):
+        if not folder.is_dir():
+            _stop(f"[E_NO_CENTROIDS] there is no such folder: {folder}", 5)
+    if output is not None:
+        make_folder(output)
     pairs = read_pairs(predictions, truth)
     for name in pairs.unpredicted:
         print(f"spinefinder: {name} has no prediction; all of its vertebrae count as missing", file=sys.stderr)
@@ -137,7 +149,6 @@ def evaluate(
     evaluation = evaluate_pairs(pairs.pairs)
     Console().print(evaluation.table())
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
         evaluation.write_csv(output / "evaluation.csv")
         evaluation.write_json(output / "evaluation.json")
 
@@ -147,12 +158,13 @@ def phantom(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the scan and its centroids.")],
     first: Annotated[str, typer.Option(help="Uppermost vertebra in the field of view.")] = "T8",
     last: Annotated[str, typer.Option(help="Lowest vertebra in the field of view.")] = "L5",
-    spacing: Annotated[float, typer.Option(help="Voxel size, mm.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of anatomy, pose and noise.")] = 0,
+    spacing: Annotated[float, typer.Option(min=0.3, max=10, help="Voxel size, mm.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of anatomy, pose and noise.")] = 0,
     name: Annotated[str, typer.Option(help="Of the files.")] = "phantom",
 ) -> None:
     """Make a synthetic CT scan with a spine and its true centroids: NAME.nii.gz and NAME_ctd.json."""
     from spinefinder_fast.anatomy import LABELS
+    from spinefinder_fast.files import make_folder
     from spinefinder_fast.phantom import make_phantom
     from spinefinder_fast.report import write_verse_json
     from spinefinder_fast.scan import write_nifti
@@ -162,8 +174,8 @@ def phantom(
             _stop(f"{end!r} is no vertebra; C1..C7, T1..T12, L1..L5, S1, S2 are known", 2)
     if LABELS[last] < LABELS[first]:
         _stop(f"{last} lies above {first}; give the uppermost vertebra with --first", 2)
+    make_folder(output)
     made = make_phantom(first, last, spacing_mm=spacing, seed=seed)
-    output.mkdir(parents=True, exist_ok=True)
     write_nifti(output / f"{name}.nii.gz", made.array, made.grid)
     write_verse_json(output / f"{name}_ctd.json", made.spine)
     print(f"{output / name}.nii.gz: {len(made.spine)} vertebrae, {made.spine.names[0]} to {made.spine.names[-1]}")
@@ -185,6 +197,7 @@ def train(
     """Train one network from scans and centroids; run it again to go on where it stopped."""
     from rich.console import Console
 
+    from spinefinder_fast.files import make_folder
     from spinefinder_fast.training.loop import EpochReport
     from spinefinder_fast.training.loop import train as train_network
     from spinefinder_fast.training.samples import load_training_scans
@@ -198,14 +211,15 @@ def train(
         settings = read_recipe(recipe, kind) if recipe else PAPER[kind]  # type: ignore[arg-type,index]
         provenance = read_provenance(recipe) if recipe else {}
         settings = with_changes(settings, {} if epochs is None else {"epochs": epochs}, "--epochs")
+        parameters = sum(p.numel() for p in settings.spec.build().parameters())
     except (OSError, ValueError) as error:
         _stop(str(error), 2)
+    make_folder(output)
     with console.status("reading scans"):
         training = load_training_scans(scans, settings)
         held_out = load_training_scans(validation, settings) if validation else []
     if shared := {s.name for s in training} & {s.name for s in held_out}:
-        _stop(f"[E_SPLIT_OVERLAP] {sorted(shared)} are in training and validation; keep patients apart", 5)
-    parameters = sum(p.numel() for p in settings.spec.build().parameters())
+        _stop(f"[E_SPLIT_OVERLAP] {', '.join(sorted(shared))}: in training and validation; keep patients apart", 5)
     console.print(
         f"{network}: {parameters:,} parameters at {settings.spacing_mm} mm, {len(training)} scans, "
         f"{len(training) * settings.samples_per_scan} crops per epoch, {settings.epochs} epochs"
