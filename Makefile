@@ -29,6 +29,18 @@ lint: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-group-by=group --benchmark-columns=median,iqr,rounds
 
+RECIPE ?= spinefinder_fast/training/recipes/first.toml
+weights: $(VENV)/installed
+	$(if $(DATA),,$(error DATA must name the folder of scans and label maps))
+	rm -rf runs/set
+	mkdir -p spinefinder_fast/weights
+	$(BIN)/python -m spinefinder_fast.training.build_set $(RECIPE) $(DATA) runs/set
+	$(BIN)/spinefinder train detection runs/set/train -o runs/weights --recipe $(RECIPE) --validation runs/set/validation
+	$(BIN)/spinefinder train identification runs/set/train -o runs/weights --recipe $(RECIPE) --validation runs/set/validation
+	cp runs/weights/manifest.json runs/weights/*.safetensors spinefinder_fast/weights/
+	$(BIN)/spinefinder predict runs/set/test -o runs/test
+	$(BIN)/spinefinder evaluate runs/test runs/set/test
+
 # elasticdeform's wheels are built against NumPy 1 and do not import under NumPy 2; its source builds under both.
 $(VENV)/installed: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from spinefinder_fast.centroids import Threshold
     from spinefinder_fast.networks.weights import Model
 
+
+RESULT_ENDINGS = ("_ctd.json", ".mrk.json", ".csv", ".png")
 
 SUMMARY = "summary"
 """The batch's own table is ``summary.csv``, so no scan's results may be called so."""
@@ -100,9 +103,12 @@ def predict_batch(
         start = perf_counter()
         spine = None
         status, message = "ok", ""
+        for ending in (*RESULT_ENDINGS, LABELMAP_SUFFIX):
+            # Should this scan fail now, the results of an earlier run must not pass for its own.
+            (folder / (name + ending)).unlink(missing_ok=True)
         try:
             scan = read_scan(path)
-            spine = locate(scan, model, threshold=threshold)
+            spine = replace(locate(scan, model, threshold=threshold), source=name)
             _write(scan, spine, folder, name, label_map, picture)
             warnings = spine.warnings if len(spine) else (*spine.warnings, "no vertebra found")
             if warnings:

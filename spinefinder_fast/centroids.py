@@ -40,12 +40,10 @@ def aggregate(
     found = []
     for index in np.flatnonzero(votes.votes):
         label = int(index) + 1
-        lower, upper = votes.lower[index], votes.upper[index]
-        truncated = bool((lower[2] == 0) | (upper[2] == grid.shape[2] - 1))
-        in_view = 1.0
-        if truncated:
-            extent = float((upper[2] - lower[2] + 1) * spacing[2])
-            in_view = min(1.0, extent / anatomy.height_mm(label))
+        # The median halves what is seen of a vertebra, so twice its distance to the nearer end of the field of view is
+        # the height that is seen; single stray votes at the border do not change it.
+        to_end = min(votes.median[index, 2] + 0.5, grid.shape[2] - 0.5 - votes.median[index, 2]) * spacing[2]
+        in_view = min(1.0, 2 * float(to_end) / anatomy.height_mm(label))
         if votes.votes[index] * grid.voxel_volume_mm3 > needed_mm3(label, threshold, in_view):
             spread = (votes.q75[index] - votes.q25[index]) * spacing
             found.append(
@@ -54,7 +52,7 @@ def aggregate(
                     lps=tuple(map(float, grid.to_lps(votes.median[index]))),  # type: ignore[arg-type]
                     votes=int(votes.votes[index]),
                     spread_mm=tuple(map(float, spread)),  # type: ignore[arg-type]
-                    truncated=truncated,
+                    truncated=in_view < 1,
                 )
             )
     return found
@@ -70,7 +68,12 @@ def needed_mm3(label: int, threshold: Threshold = "in_view", in_view: float = 1.
         label: 1..26.
         threshold: see `aggregate`.
         in_view: share of the vertebra's height that lies inside the field of view; only ``"in_view"`` heeds it.
+
+    Raises:
+        ValueError: another threshold.
     """
+    if threshold not in ("in_view", "paper"):
+        raise ValueError(f"threshold is {threshold!r}; in_view or paper is needed")
     diameter = anatomy.DIAMETERS_MM[anatomy.name_of(label)]
     equation_3 = max(EQ3_FLOOR_MM3, EQ3_FACTOR * diameter**3)
     if threshold == "paper":

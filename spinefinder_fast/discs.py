@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from spinefinder_fast import anatomy
 from spinefinder_fast.kernels import rasterize_discs, rasterize_spheres
 
+MAX_GAP_RATIO = 1.7
+"""Centroids further apart than this many typical gaps have something between them."""
+
 SPHERE_RADIUS_MM = 14.0
 """Radius of every sphere of the baseline, as in the published code of the paper."""
 
@@ -25,10 +28,10 @@ def vertebra_parts(
     midpoint to midpoint would cut that corner, and the middle of the discs would miss the centroid by as much as
     4 mm at L5.
 
-    Labels that differ by 1 are neighbours; a gap in the labels is never bridged. An end of the spine, or of a part of
-    it next to a gap, is the other midpoint mirrored about the centroid. A vertebra without any neighbour owns a
-    straight part of its typical height (`anatomy.height_mm`), centred, towards the nearest centroid, or along z if
-    it is alone or that centroid is at the same place.
+    Labels that differ by 1 are neighbours unless they lie too far apart (`MAX_GAP_RATIO`); a gap is never bridged. An
+    end of the spine, or of a part of it next to a gap, is the other midpoint mirrored about the centroid. A vertebra
+    without any neighbour owns a straight part of its typical height (`anatomy.height_mm`), centred, towards the nearest
+    centroid, or along z if it is alone or that centroid is at the same place.
 
     Args:
         labels: (n,) integers 1..26, each once, in any order.
@@ -36,7 +39,8 @@ def vertebra_parts(
 
     Returns:
         order: (n,) indices that sort `labels`.
-        parts_mm: (n, 3, 3) float64, upper end, centroid and lower end of each part, in that order.
+        parts_mm: (n, 3, 3) float64: one end, the centroid and the other end of each part; with neighbours the upper end
+            comes first.
 
     Raises:
         ValueError: lengths differ, a label occurs twice or is outside 1..26, or a point is not finite.
@@ -52,9 +56,12 @@ def vertebra_parts(
         raise ValueError("a centroid is NaN or infinite; leave out what has no position")
     order = np.argsort(labels, kind="stable")
     labels, points = labels[order].astype(np.int64), points_mm[order]
-    adjacent = np.diff(labels) == 1
     if (np.diff(labels) == 0).any():
         raise ValueError(f"labels {labels.tolist()} hold one twice; a vertebra has one centroid")
+    # L5 and S1 on both sides of an L6, which has no label, are no neighbours: nor is any pair so far apart.
+    gaps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    typical = [anatomy.GAPS_MM[anatomy.name_of(int(label))] for label in labels[:-1]]
+    adjacent = (np.diff(labels) == 1) & (gaps < MAX_GAP_RATIO * np.array(typical))
 
     middles = 0.5 * (points[:-1] + points[1:])
     parts = np.empty((n, 3, 3))
@@ -78,8 +85,6 @@ def dense_labels(
     shape: Sequence[int],
     spacing_mm: Sequence[float],
     dense: Literal["discs", "spheres"] = "discs",
-    out: NDArray[np.uint8] | None = None,
-    threads: int | None = None,
 ) -> NDArray[np.uint8]:
     """The dense annotation that both networks are trained on (paper, section 2.1).
 
@@ -90,31 +95,26 @@ def dense_labels(
         spacing_mm: (3,) mm between neighbouring voxel centres.
         dense: ``"discs"`` of half of `anatomy.DIAMETERS_MM` along the spine, or ``"spheres"`` of 14 mm, the baseline
             (Glocker et al. 2013).
-        out: (x, y, z) uint8 to write to, any strides; allocated if None.
-        threads: at most so many threads; None takes every processor.
 
     Returns:
         (x, y, z) uint8: 0 background, 1..26 labels. Where vertebrae meet, the one further down the body wins.
 
     Raises:
-        ValueError: as `vertebra_parts`; or `out` has another shape; or another `dense`.
+        ValueError: as `vertebra_parts`; or another `dense`.
     """
     spacing = np.asarray(spacing_mm, np.float64)
     centroids_mm = np.asarray(centroids_vox, np.float64) * spacing
     order, parts_mm = vertebra_parts(labels, centroids_mm)
     values = np.asarray(labels)[order].astype(np.uint8)
-    if out is None:
-        out = np.empty(tuple(shape), np.uint8)
-    elif out.shape != tuple(shape):
-        raise ValueError(f"out has shape {out.shape}, {tuple(shape)} is needed")
+    out = np.empty(tuple(shape), np.uint8)
     if dense == "discs":
         radii = np.array([0.5 * anatomy.DIAMETERS_MM[anatomy.name_of(int(v))] for v in values], np.float64)
         # Each part is two straight segments, above and below its centroid.
         segments = np.stack([parts_mm[:, :2], parts_mm[:, 1:]], axis=1).reshape(-1, 2, 3) / spacing
-        return rasterize_discs(out, segments, radii.repeat(2), values.repeat(2), spacing, threads)
+        return rasterize_discs(out, segments, radii.repeat(2), values.repeat(2), spacing)
     if dense == "spheres":
         centres = np.asarray(centroids_vox, np.float64)[order]
-        return rasterize_spheres(out, centres, np.full(len(values), SPHERE_RADIUS_MM), values, spacing, threads)
+        return rasterize_spheres(out, centres, np.full(len(values), SPHERE_RADIUS_MM), values, spacing)
     raise ValueError(f'dense is {dense!r}, "discs" or "spheres" is needed')
 
 

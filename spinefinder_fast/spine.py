@@ -42,9 +42,9 @@ class Vertebra:
         return anatomy.label_of(self.name)
 
 
-def _cranio_caudal(vertebra: Vertebra) -> tuple[str, int]:
-    # C, T, L, S happen not to be in alphabetical order; T13 and L6 sort behind T12 and L5 by their number.
-    return str("CTLS".index(vertebra.name[0])), int(vertebra.name[1:])
+def _cranio_caudal(vertebra: Vertebra) -> tuple[int, int]:
+    # T13 and L6 sort behind T12 and L5 by their number.
+    return "CTLS".index(vertebra.name[0]), int(vertebra.name[1:])
 
 
 @dataclass(frozen=True)

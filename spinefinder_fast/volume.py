@@ -56,9 +56,10 @@ def resample_array(
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """The work of `resample`: a (X, Y, Z) array and its grid -> (x, y, z) float32 and the (4, 4) affine to LPS mm."""
     scale = np.array(grid.spacing_mm) / spacing_mm
-    size = [max(1, int(np.floor(n * s + 1e-6))) for n, s in zip(array.shape, scale, strict=True)]
-    # float32 holds every integer that a CT can.
-    tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    # A thousandth of a voxel forgives what float32 headers round.
+    size = [max(1, int(np.floor(n * s + 1e-3))) for n, s in zip(array.shape, scale, strict=True)]
+    # float32 holds every integer that a CT can; torch wants what it could write to.
+    tensor = torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
     tensor = _filter_last_two(tensor, (size[1], size[2]), (scale[1], scale[2]))
     # The first axis goes as the rows of an image whose columns, all other voxels, stay as they are.
     tensor = _filter_last_two(tensor.reshape(1, array.shape[0], -1), (size[0], size[1] * size[2]), (scale[0], 1.0))

@@ -113,11 +113,14 @@ def test_a_centroid_outside_paints_what_reaches_in_and_nothing_else():
     assert not dense_labels(np.array([20]), np.array([(-18.0, 20, 30)]), (40, 40, 60), (1, 1, 1)).any()
 
 
-def test_the_volume_given_is_the_one_written():
-    out = np.full((41, 41, 60), 9, np.uint8, order="F")
-    assert dense_labels(np.array([20]), spine(30), out.shape, (1, 1, 1), out=out) is out
-    assert set(np.unique(out)) == {0, 20}
-    with pytest.raises(ValueError, match="out has shape"):
-        dense_labels(np.array([20]), spine(30), (41, 41, 61), (1, 1, 1), out=out)
+def test_another_dense_is_named():
     with pytest.raises(ValueError, match='"discs" or "spheres"'):
-        dense_labels(np.array([20]), spine(30), out.shape, (1, 1, 1), dense="cubes")
+        dense_labels(np.array([20]), spine(30), (41, 41, 60), (1, 1, 1), dense="cubes")
+
+
+def test_what_lies_too_far_apart_for_neighbours_is_not_bridged():
+    # L5 and S1 around an L6, which has no label.
+    dense = dense_labels(np.array([24, 25]), spine(100, 32), (41, 41, 130), (1, 1, 1))
+    column = dense[20, 20]
+    assert not column[60:72].any()
+    assert set(column[90:110]) == {24}

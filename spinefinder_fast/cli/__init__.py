@@ -196,6 +196,7 @@ def train(
 ) -> None:
     """Train one network from scans and centroids; run it again to go on where it stopped."""
     from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from spinefinder_fast.files import make_folder
     from spinefinder_fast.training.loop import EpochReport
@@ -218,22 +219,32 @@ def train(
     with console.status("reading scans"):
         training = load_training_scans(scans, settings)
         held_out = load_training_scans(validation, settings) if validation else []
-    if shared := {s.name for s in training} & {s.name for s in held_out}:
-        _stop(f"[E_SPLIT_OVERLAP] {', '.join(sorted(shared))}: in training and validation; keep patients apart", 5)
+    if shared := {s.path for s in training} & {s.path for s in held_out}:
+        names = ", ".join(sorted(map(str, shared)))
+        _stop(f"[E_SPLIT_OVERLAP] {names}: in training and validation; keep patients apart", 5)
     console.print(
         f"{network}: {parameters:,} parameters at {settings.spacing_mm} mm, {len(training)} scans, "
         f"{len(training) * settings.samples_per_scan} crops per epoch, {settings.epochs} epochs"
     )
 
-    def show(report: EpochReport) -> None:
-        console.print(
-            f"epoch {report.epoch:3d}  loss {report.loss:.4f}  validation {report.validation_loss:.4f}  "
-            f"score {report.score:.3f}  {report.seconds:.0f} s"
-        )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("steps", total=None)
 
-    try:
+        def show(report: EpochReport) -> None:
+            progress.console.print(
+                f"epoch {report.epoch:3d}  loss {report.loss:.4f}  validation {report.validation_loss:.4f}  "
+                f"score {report.score:.3f}  {report.seconds:.0f} s"
+            )
+
         train_network(
-            training, settings, output, held_out, provenance, minutes=minutes, device=_device(device), on_epoch=show
+            training,
+            settings,
+            output,
+            held_out,
+            provenance,
+            minutes=minutes,
+            device=_device(device),
+            on_epoch=show,
+            on_step=lambda step, steps: progress.update(task, completed=step, total=steps),
         )
-    except ValueError as error:
-        _stop(str(error), 2)

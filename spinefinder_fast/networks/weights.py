@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from spinefinder_fast.errors import WeightsError
+from spinefinder_fast.files import make_folder, write_bytes
 from spinefinder_fast.networks.detection import DetectionNetwork
 from spinefinder_fast.networks.identification import IdentificationNetwork
 from spinefinder_fast.networks.torchscript import compile_network
@@ -38,12 +39,23 @@ class NetworkSpec:
         width: factor on the paper's numbers of filters.
         spacing_mm: isotropic grid it was trained on, mm.
         intensity: how HU become its input: ``"window"`` or ``"zscore"`` (see `volume.normalise`).
+
+    Raises:
+        ValueError: one of them makes no sense.
     """
 
     kind: Kind
     width: float
     spacing_mm: float
     intensity: Literal["window", "zscore"] = "window"
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("detection", "identification"):
+            raise ValueError(f"kind is {self.kind!r}; detection or identification is needed")
+        if self.intensity not in ("window", "zscore"):
+            raise ValueError(f"intensity is {self.intensity!r}; window or zscore is needed")
+        if not (0 < self.width <= 8 and 0.2 <= self.spacing_mm <= 10):
+            raise ValueError(f"width {self.width} and spacing {self.spacing_mm} mm must be in 0..8 and 0.2..10")
 
     def build(self) -> nn.Module:
         """The eager network, with fresh random weights."""
@@ -85,7 +97,7 @@ def save_network(network: nn.Module, spec: NetworkSpec, folder: Path, provenance
     """
     from safetensors.torch import save
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     tensors = {
         name: (tensor.half() if tensor.ndim > 1 else tensor).detach().cpu().contiguous()
         for name, tensor in network.state_dict().items()
@@ -93,7 +105,7 @@ def save_network(network: nn.Module, spec: NetworkSpec, folder: Path, provenance
     }
     data = save(tensors)
     file = folder / f"{spec.kind}.safetensors"
-    file.write_bytes(data)
+    write_bytes(file, data)
     path = folder / MANIFEST
     manifest: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"format": FORMAT, "networks": {}}
     manifest["networks"][spec.kind] = {
@@ -103,7 +115,7 @@ def save_network(network: nn.Module, spec: NetworkSpec, folder: Path, provenance
         **asdict(spec),
         "provenance": provenance or {},
     }
-    path.write_text(json.dumps(manifest, indent=2) + "\n")
+    write_bytes(path, (json.dumps(manifest, indent=2) + "\n").encode())
 
 
 def read_manifest(folder: Path = DEFAULT_FOLDER) -> dict[str, Any]:
@@ -121,7 +133,7 @@ def read_manifest(folder: Path = DEFAULT_FOLDER) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise WeightsError("E_WEIGHTS_FORMAT", f"{path} is not JSON ({error}); reinstall the package") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or not isinstance(manifest["networks"], dict):
         raise WeightsError("E_WEIGHTS_VERSION", f"{path} is not of format {FORMAT}; use weights of this version")
     return manifest
 
@@ -141,9 +153,12 @@ def load_network(kind: Kind, folder: Path = DEFAULT_FOLDER) -> tuple[nn.Module, 
         raise WeightsError("E_WEIGHTS_MISSING", f"{folder / MANIFEST} has no {kind} network; train one or reinstall")
     try:
         spec = NetworkSpec(**{field.name: entry[field.name] for field in fields(NetworkSpec)})
+        network = spec.build()
         file, expected = folder / entry["file"], entry["sha256"]
-    except KeyError as error:
-        raise WeightsError("E_WEIGHTS_FORMAT", f"{folder / MANIFEST} lacks {error} for {kind}; reinstall") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            "E_WEIGHTS_FORMAT", f"{folder / MANIFEST} is wrong about {kind} ({error!r}); reinstall the package"
+        ) from error
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -153,7 +168,6 @@ def load_network(kind: Kind, folder: Path = DEFAULT_FOLDER) -> tuple[nn.Module, 
         raise WeightsError(
             "E_WEIGHTS_HASH", f"{file} has sha256 {found[:12]}, {expected[:12]} is needed; reinstall the package"
         )
-    network = spec.build()
     wanted = {n: t.shape for n, t in network.state_dict().items() if not n.endswith("num_batches_tracked")}
     try:
         tensors = {name: tensor.float() for name, tensor in load(data).items()}

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +29,14 @@ class Phantom:
         tissue: `Tissue` values, uint8, shape (x, y, z): what the image was made from.
         grid: where the voxels lie, LPS mm.
         spine: the centroids inside of the field of view; `truncated` where it cuts the vertebra.
+        person: the centroids of the whole person, C1 to S2, wherever they lie.
     """
 
     array: NDArray[np.int16]
     tissue: NDArray[np.uint8]
     grid: Grid
     spine: Spine
+    person: Spine
 
 
 def make_phantom(
@@ -169,12 +171,13 @@ def _scan(
     grid = Grid.from_spacing(canvas.tissue.shape, spacing, (origin[0], origin[1], origin[2]))
     centroids = canvas.image_of(person.centroids[: len(anatomy.NAMES)])
     vertebrae = []
-    for i in np.flatnonzero(grid.contains(centroids)):
-        x, y, z = (float(c) for c in centroids[i])
-        cut = not grid.contains(canvas.image_of(outreach(person, int(i)))).all()
+    for i, (x, y, z) in enumerate(centroids.tolist()):
+        cut = not grid.contains(canvas.image_of(outreach(person, i))).all()
         vertebrae.append(Vertebra(anatomy.NAMES[i], (x, y, z), truncated=cut))
-    spine = Spine(tuple(vertebrae), grid=grid, source="phantom")
+    whole = Spine(tuple(vertebrae), grid=grid, source="phantom")
+    inside = grid.contains(centroids)
+    spine = replace(whole, vertebrae=tuple(v for v, i in zip(whole, inside, strict=True) if i))
     heights = origin[2] + step[2] * np.arange(shape[2])
     level = np.interp(heights, person.centroids[::-1, 2], np.arange(len(person.centroids))[::-1])
     array = render(canvas.tissue, spacing, rng, look, bone_gain=np.interp(level, [1, 6, 12, 19], [1.8, 1.5, 1.15, 1.0]))
-    return Phantom(array, canvas.tissue, grid, spine)
+    return Phantom(array, canvas.tissue, grid, spine, whole)

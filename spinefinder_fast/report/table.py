@@ -67,9 +67,9 @@ def centroid_table(spine: Spine) -> Table:
     table.add_column("vertebra")
     for column in ("left mm", "back mm", "up mm"):
         table.add_column(column, justify="right")
-    table.add_column("voxel i, j, k", justify="right")
+    table.add_column("voxel i, j, k", justify="right", no_wrap=True)
     table.add_column("votes", justify="right")
-    table.add_column("")
+    table.add_column("field")
     voxels = spine.voxels() if spine.grid is not None else [None] * len(spine)
     for vertebra, voxel in zip(spine, voxels, strict=True):
         table.add_row(
@@ -77,7 +77,7 @@ def centroid_table(spine: Spine) -> Table:
             *(f"{x:.1f}" for x in vertebra.lps),
             "" if voxel is None else ", ".join(f"{x:.1f}" for x in voxel),
             str(vertebra.votes),
-            "cut by the field of view" if vertebra.truncated else "",
+            "cut" if vertebra.truncated else "",
         )
     return table
 

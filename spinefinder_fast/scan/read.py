@@ -21,6 +21,7 @@ NIFTI_ENDINGS: Final = (".nii.gz", ".nii")
 ITK_ENDINGS: Final = (".nrrd", ".nhdr", ".mha", ".mhd")
 _NAMED_ENDINGS: Final = (*NIFTI_ENDINGS, *ITK_ENDINGS, ".dcm")
 _AIR_HU: Final = -1024
+_LEAN_DEG: Final = 2.0
 _SPACING_MM: Final = (0.05, 25.0)
 
 
@@ -59,8 +60,7 @@ def read_scan(path: str | Path) -> Scan:
         stored = _read(path)
     except OSError as error:
         raise ScanError("E_UNREADABLE", f"cannot be opened: {error.strerror or error}") from error
-    _check_grid(stored.grid)
-    warnings = [*stored.warnings, *_check_values(stored.array)]
+    warnings = [*stored.warnings, *_check_grid(stored.grid), *_check_values(stored.array)]
     return Scan(
         array=stored.grid.reorientation().apply(stored.array),
         grid=stored.grid.canonical(),
@@ -108,7 +108,7 @@ def _read(path: Path) -> Stored:
     return read_nifti(path)
 
 
-def _check_grid(grid: Grid) -> None:
+def _check_grid(grid: Grid) -> list[str]:
     if min(grid.shape) < 3:
         raise ScanError(
             "E_TOO_FEW_SLICES", f"{'x'.join(map(str, grid.shape))} voxels; at least 3 along each axis are needed"
@@ -116,6 +116,11 @@ def _check_grid(grid: Grid) -> None:
     spacing = " x ".join(f"{s:g}" for s in grid.spacing_mm)
     if not _SPACING_MM[0] <= min(grid.spacing_mm) <= max(grid.spacing_mm) <= _SPACING_MM[1]:
         raise ScanError("E_SPACING", f"a spacing of {spacing} mm is not a CT's; is its unit right?")
+    axes = grid.affine[:3, :3] / grid.spacing_mm
+    lean = float(np.degrees(np.arcsin(min(1.0, np.abs(axes.T @ axes - np.eye(3)).max()))))
+    if lean > _LEAN_DEG:
+        return [f"W_SHEARED: the axes lean {lean:.0f} degrees from a right angle (gantry tilt?); positions are right"]
+    return []
 
 
 def _check_values(array: NDArray[Any]) -> list[str]:

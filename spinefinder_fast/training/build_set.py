@@ -42,12 +42,15 @@ def build(recipe: dict[str, Any], data: Path, output: Path) -> None:
     """Write the whole set; see the module's text."""
     table = recipe["set"]
     check_split(table)
+    # What an earlier recipe left there would be trained on, whichever side its patients are on now.
+    if output.exists() and any(output.iterdir()):
+        raise ValueError(f"{output} is not empty; name a new folder, or remove it")
     rng = np.random.default_rng(table["seed"])
     spacing = float(table["spacing_mm"])
     for part in ("validation", "test"):
         for name in table[part]:
             scan, spine = real_scan(data / "scans" / name)
-            _write(output / part, name, scan.array, scan.grid, spine)
+            _write(output / part, name, scan.array, scan.grid, _inside(spine, scan.grid))
     train = output / "train"
     for name in table["train"]:
         scan, spine = real_scan(data / "scans" / name)
@@ -65,7 +68,7 @@ def build(recipe: dict[str, Any], data: Path, output: Path) -> None:
             _write_resampled(train, f"map_{name}_{i:02}", hu, _boxed(scaled, box), grown, EVERYTHING, spacing)
     for i in range(table["phantoms"]):
         phantom = random_phantom(np.random.default_rng((table["seed"], i)), spacing_mm=spacing)
-        _write(train, f"phantom_{i:03}", phantom.array, phantom.grid, phantom.spine)
+        _write(train, f"phantom_{i:03}", phantom.array, phantom.grid, phantom.person)
 
 
 def check_split(table: dict[str, Any]) -> None:
@@ -110,7 +113,25 @@ def label_maps(folder: Path, wanted: list[str]) -> Iterator[tuple[str, NDArray[A
         # Stray voxels of a vertebra that the border cuts put its centroid anywhere.
         whole = [v for v in points if v not in index[name]["touch_border"]]
         vertebrae = [Vertebra(v, (-points[v][0], -points[v][1], points[v][2])) for v in whole]
-        yield name, scan.array, names, Spine(tuple(vertebrae), scan.grid, name), scan.grid
+        spine = with_ends(Spine(tuple(vertebrae), scan.grid, name))
+        yield name, scan.array, names, spine, scan.grid
+
+
+def with_ends(spine: Spine) -> Spine:
+    """The spine with one vertebra more at each end, where the next would be if the last gap went on at its typical
+    ratio: the field of view may show a part of it."""
+    gaps = list(anatomy.GAPS_MM.values())
+    first, second, *_ = spine
+    *_, before_last, last_of_all = spine
+    ends = []
+    for last, before, step in ((first, second, -1), (last_of_all, before_last, 1)):
+        label = last.label + step
+        if 1 <= label <= anatomy.N_LABELS:
+            gap = np.subtract(last.lps, before.lps)
+            ratio = gaps[min(label, last.label) - 1] / gaps[min(last.label, before.label) - 1]
+            x, y, z = (float(c) for c in last.lps + ratio * gap)
+            ends.append(Vertebra(anatomy.name_of(label), (x, y, z), truncated=True))
+    return replace(spine, vertebrae=(*spine, *ends))
 
 
 def _spl(folder: Path) -> tuple[str, NDArray[Any], dict[str, int], Spine, Grid]:
@@ -124,7 +145,7 @@ def _spl(folder: Path) -> tuple[str, NDArray[Any], dict[str, int], Spine, Grid]:
             name = structure[0].upper() + structure[-1]
         if name:
             vertebrae.append(Vertebra(name, body_centroid(scan.array == value, scan.grid, ring=name == "C1")))
-    return SPL, scan.array, names, Spine(tuple(vertebrae), scan.grid, SPL), scan.grid
+    return SPL, scan.array, names, with_ends(Spine(tuple(vertebrae), scan.grid, SPL)), scan.grid
 
 
 def _read_labels(path: Path) -> Scan:
@@ -198,7 +219,8 @@ def _write_resampled(
 def _write(folder: Path, name: str, array: NDArray[Any], grid: Grid, spine: Spine) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_nifti(folder / f"{name}_ct.nii.gz", array, grid)
-    write_verse_json(folder / f"{name}_ctd.json", _inside(spine, grid))
+    # Also the vertebrae beyond the field of view: what reaches into it is not background.
+    write_verse_json(folder / f"{name}_ctd.json", replace(spine, grid=grid))
 
 
 if __name__ == "__main__":

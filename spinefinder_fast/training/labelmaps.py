@@ -23,7 +23,7 @@ from spinefinder_fast.spine import Spine
 _TISSUES: tuple[tuple[str, Tissue], ...] = (
     # The first pattern that is found in a structure's name decides.
     (r"cartilage", Tissue.CARTILAGE),
-    (r"vertebra|sacrum|^bone|rib|sternum|^hip_|femur|scapula_|clavic|humerus|skull|mandible|hyoid", Tissue.BONE),
+    (r"vertebrae|sacrum|^bone|rib|sternum|^hip_|femur|scapula_|clavic|humerus|skull|mandible|hyoid", Tissue.BONE),
     (r"^atlas|^axis|^cervical|^thoracic", Tissue.BONE),
     (r"lung", Tissue.LUNG),
     (r"trachea", Tissue.GAS),

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from spinefinder_fast.errors import WeightsError
 from spinefinder_fast.networks.losses import detection_loss, identification_loss
 from spinefinder_fast.networks.weights import save_network
 from spinefinder_fast.training.samples import CropDataset, TrainingScan
@@ -58,6 +59,7 @@ def train(
     minutes: float | None = None,
     device: str = "cpu",
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    on_step: Callable[[int, int], None] = lambda step, steps: None,
 ) -> nn.Module:
     """Train one network; go on where a checkpoint in `folder` left off.
 
@@ -66,19 +68,20 @@ def train(
 
     Args:
         scans: training scans.
-        settings: of this run; a checkpoint of other settings is refused.
+        settings: of this run; a checkpoint of other settings or scans is refused.
         folder: for checkpoint, log and weights.
         validation: scans of other patients, for the log alone.
         provenance: written into the manifest beside the settings.
         minutes: finish after the epoch in which this time is over; the learning rate does not know of it.
         device: ``"cpu"`` or ``"cuda"``.
         on_epoch: called with each epoch's report.
+        on_step: called after each step with the number of steps since the start and that of the whole training.
 
     Returns:
         The trained network.
 
     Raises:
-        ValueError: the checkpoint in `folder` comes from other settings.
+        WeightsError: the checkpoint in `folder` comes from other settings or scans.
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
@@ -95,7 +98,12 @@ def train(
         optimiser, lambda step: _rate(step, settings, steps_per_epoch * settings.epochs)
     )
     checkpoint, log = folder / CHECKPOINT.format(settings.kind), folder / LOG.format(settings.kind)
-    first, steps = _resume(checkpoint, settings, network, optimiser, schedule)
+    run = {
+        # Crops do not depend on the number of workers, so a run may go on with another.
+        "settings": {k: v for k, v in asdict(settings).items() if k != "workers"},
+        "scans": sorted(f"{scan.path.parent.name}/{scan.name}" for scan in scans),
+    }
+    first, steps = _resume(checkpoint, run, network, optimiser, schedule)
     started = time.monotonic()
     for epoch in range(first, settings.epochs):
         begin = time.monotonic()
@@ -124,6 +132,7 @@ def train(
                 skipped += 1
             schedule.step()
             steps += 1
+            on_step(steps, steps_per_epoch * settings.epochs)
         validation_loss, score = _validate(network, validation, settings, device)
         report = EpochReport(
             epoch + 1,
@@ -134,12 +143,11 @@ def train(
             score,
             time.monotonic() - begin,
         )
-        _log(log, report)
         save_network(
             network, settings.spec, folder, {**(provenance or {}), "settings": asdict(settings), "epochs": epoch + 1}
         )
         state = {
-            "settings": asdict(settings),
+            **run,
             "epoch": epoch + 1,
             "steps": steps,
             "network": network.state_dict(),
@@ -149,6 +157,7 @@ def train(
         partial = checkpoint.with_suffix(".tmp")
         torch.save(state, partial)
         partial.replace(checkpoint)
+        _log(log, report)
         on_epoch(report)
         if minutes is not None and time.monotonic() - started > 60 * minutes:
             break
@@ -162,14 +171,18 @@ def _rate(step: int, settings: TrainingSettings, last: int) -> float:
     return 1 / (1 + settings.decay * step)
 
 
-def _resume(path: Path, settings: TrainingSettings, network: nn.Module, *states: Any) -> tuple[int, int]:
+def _resume(path: Path, run: dict[str, Any], network: nn.Module, *states: Any) -> tuple[int, int]:
     """Load a checkpoint if there is one; the epoch to begin with and the steps so far."""
     if not path.exists():
         return 0, 0
-    checkpoint = torch.load(path, weights_only=True)
-    if checkpoint["settings"] != asdict(settings):
-        changed = [k for k, v in asdict(settings).items() if checkpoint["settings"].get(k) != v]
-        raise ValueError(f"{path} was made with other settings ({', '.join(changed)}); choose another folder")
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    changed = [k for k, v in run["settings"].items() if checkpoint["settings"].get(k) != v]
+    changed += ["scans"] * (checkpoint["scans"] != run["scans"])
+    if changed:
+        raise WeightsError(
+            "E_CHECKPOINT",
+            f"{path} was made with other {', '.join(changed)}; go on with those, or choose another folder",
+        )
     network.load_state_dict(checkpoint["network"])
     for state, key in zip(states, ("optimiser", "schedule"), strict=True):
         state.load_state_dict(checkpoint[key])

@@ -7,7 +7,8 @@ No dense label volume exists: the discs of the spine are rasterised straight int
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch.utils.data import Dataset
 from spinefinder_fast import anatomy
 from spinefinder_fast.annotations import ENDINGS, read_centroids
 from spinefinder_fast.discs import dense_labels
-from spinefinder_fast.errors import AnnotationError
+from spinefinder_fast.errors import AnnotationError, SpinefinderError
 from spinefinder_fast.kernels import extract_patches
 from spinefinder_fast.networks.identification import SLICES, TARGET
 from spinefinder_fast.scan import find_scans, read_scan, scan_name
@@ -31,6 +32,9 @@ ATTEMPTS = 100
 LABELLED_MM2 = 500.0
 """Labelled area that an identification slab needs in its target slice: the published code's 500 pixels of 1 mm."""
 
+MASK_ENDINGS = ("_seg", "_msk", "_seg-vert_msk")
+"""Of the names of VerSe's masks, which lie beside its scans."""
+
 ZSCORE_PADDING = -5.0
 """What the published code puts outside of the scan in training crops."""
 
@@ -41,12 +45,14 @@ class TrainingScan:
 
     Attributes:
         name: of the scan.
+        path: of its file.
         array: (X, Y, Z) float32, canonical axes, normalised intensities.
         labels: (n,) int64, 1..26.
         centroids_vox: (n, 3) float64, voxels of `array`.
     """
 
     name: str
+    path: Path
     array: NDArray[np.float32]
     labels: NDArray[np.int64]
     centroids_vox: NDArray[np.float64]
@@ -63,6 +69,8 @@ def load_training_scans(folders: Sequence[Path], settings: TrainingSettings) -> 
     """
     scans = []
     for path in find_scans(list(folders)):
+        if scan_name(path).endswith(MASK_ENDINGS):
+            continue
         scan = read_scan(path)
         spine = read_centroids(annotation_of(path), scan.file_grid)
         volume = resample(scan, settings.spacing_mm)
@@ -71,6 +79,7 @@ def load_training_scans(folders: Sequence[Path], settings: TrainingSettings) -> 
         scans.append(
             TrainingScan(
                 name=scan.name,
+                path=path.resolve(),
                 array=normalise(volume.array, settings.intensity),
                 labels=np.array([v.label for v in known], np.int64),
                 centroids_vox=volume.grid.to_voxel(points),
@@ -82,14 +91,16 @@ def load_training_scans(folders: Sequence[Path], settings: TrainingSettings) -> 
 
 
 def annotation_of(scan: Path) -> Path:
-    """The file of centroids beside a scan: ``NAME.lml`` and so on, where VerSe's NAME ends before ``_ct``.
+    """The file of centroids beside a scan: ``NAME.lml`` and so on, where VerSe's NAME ends before ``_ct`` and may go on
+    with ``_seg-...``.
 
     Raises:
         AnnotationError: there is none.
     """
-    names = (scan_name(scan), scan_name(scan).removesuffix("_ct"))
-    beside = [scan.parent / (name + ending) for name in names for ending in ENDINGS]
-    for path in beside:
+    name = scan_name(scan)
+    case = name.removesuffix("_ct")
+    beside = [scan.parent / (n + ending) for n in (name, case) for ending in ENDINGS]
+    for path in (*beside, *sorted(scan.parent.glob(f"{case}_seg-*_ctd.json"))):
         if path.is_file():
             return path
     raise AnnotationError(
@@ -110,6 +121,9 @@ class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         scans: where crops come from.
         settings: crop size, sampling and augmentation.
         augment: False leaves deformation, mirroring and jitter out, as validation wants.
+
+    Raises:
+        SpinefinderError: elastic deformation is wanted and elasticdeform is not installed.
     """
 
     def __init__(self, scans: Sequence[TrainingScan], settings: TrainingSettings, augment: bool = True) -> None:
@@ -117,6 +131,17 @@ class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.settings = settings
         self.augment = augment
         self.epoch = 0
+        if (
+            augment
+            and settings.kind == "identification"
+            and settings.deform_sigma_mm
+            and not find_spec("elasticdeform")
+        ):
+            raise SpinefinderError(
+                "E_ELASTICDEFORM",
+                "elastic deformation needs elasticdeform: pip install --no-binary elasticdeform elasticdeform, "
+                "or set deform_sigma_mm = 0",
+            )
         self._outside = padding_value(settings.intensity) if settings.intensity == "window" else ZSCORE_PADDING
 
     def __len__(self) -> int:
@@ -125,14 +150,15 @@ class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         rng = np.random.default_rng((self.settings.seed, self.epoch, index))
         scan = self.scans[index // self.settings.samples_per_scan]
+        if self.augment and self.settings.flip and rng.random() < 0.5:
+            # The scan is mirrored, not the crop: the labelled slice of a slab is not its middle.
+            points = scan.centroids_vox * (-1, 1, 1) + (scan.array.shape[0] - 1, 0, 0)
+            scan = replace(scan, array=scan.array[::-1], centroids_vox=points)
         wanted = index % self.settings.samples_per_scan < self.settings.with_vertebrae
         if self.settings.kind == "detection":
             image, labels = self._detection_crop(scan, wanted, rng)
         else:
             image, labels = self._identification_slab(scan, rng)
-        if self.augment and self.settings.flip and rng.random() < 0.5:
-            image = image[:, ::-1] if self.settings.kind == "detection" else image[::-1]
-            labels = labels[::-1] if self.settings.kind == "detection" else labels
         if self.augment and self.settings.hu_jitter:
             gain, offset = rng.normal((1.0, 0.0), self.settings.hu_jitter)
             image = image * np.float32(gain) + np.float32(offset)

@@ -8,12 +8,16 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from spinefinder_fast.networks.identification import SLICES
 from spinefinder_fast.networks.weights import Kind, NetworkSpec
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """One network's training.
+
+    Raises:
+        ValueError: a value that makes no sense, by name.
 
     Attributes:
         kind: ``"detection"`` or ``"identification"``.
@@ -23,7 +27,7 @@ class TrainingSettings:
         dense: ``"discs"`` (the paper) or ``"spheres"`` (the older baseline it is compared with).
         crop: voxels of a training crop, (x, y, z); identification always takes 8 slices.
         samples_per_scan: crops drawn from each scan in each epoch.
-        with_vertebrae: of those, how many must hold vertebra voxels (detection).
+        with_vertebrae: of those, how many must hold vertebra voxels (detection; every identification slab must).
         deform_sigma_mm: spread of the elastic deformation's control points (identification); 0 for none. The paper
             says 0.7 and its code 7 voxels of 1 mm; 7 is the one that does something.
         flip: mirror every second crop left to right.
@@ -60,6 +64,22 @@ class TrainingSettings:
     workers: int = 0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("dense", ("discs", "spheres")),
+            ("precision", ("auto", "float32", "bfloat16")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; {', '.join(allowed)} are known")
+        _ = self.spec
+        slab = self.kind == "identification"
+        if slab and self.crop[0] != SLICES:
+            raise ValueError(f"crop is {self.crop}; identification takes {SLICES} slices")
+        if len(self.crop) != 3 or any(n < 16 or n % 16 for n in self.crop[slab:]):
+            raise ValueError(f"crop is {self.crop}; sides must be multiples of 16, the network halves them four times")
+        if min(self.batch, self.epochs, self.samples_per_scan) < 1:
+            raise ValueError("batch, epochs and samples_per_scan must be at least 1")
+
     @property
     def spec(self) -> NetworkSpec:
         """What the finished network will say of itself."""
@@ -72,7 +92,6 @@ PAPER: dict[Kind, TrainingSettings] = {
         "identification",
         crop=(8, 80, 320),
         samples_per_scan=100,
-        with_vertebrae=100,
         deform_sigma_mm=7.0,
         batch=32,
         epochs=35,

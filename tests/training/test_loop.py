@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import csv
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from spinefinder_fast import make_phantom
+from spinefinder_fast.errors import WeightsError
 from spinefinder_fast.networks.weights import load_network, read_manifest
 from spinefinder_fast.training.loop import CHECKPOINT, LOG, train
 from spinefinder_fast.training.samples import TrainingScan
@@ -48,6 +50,7 @@ def scans():
         made.append(
             TrainingScan(
                 f"phantom{seed}",
+                Path(f"phantom{seed}.nii.gz"),
                 normalise(phantom.array.astype(np.float32)),
                 np.array([v.label for v in phantom.spine], np.int64),
                 phantom.grid.to_voxel(phantom.spine.lps()),
@@ -81,12 +84,14 @@ def test_stopping_and_resuming_gives_the_same_weights(tmp_path, scans, kind):
         assert torch.equal(tensor, parts.state_dict()[name]), name
 
 
-def test_a_checkpoint_of_other_settings_is_refused(tmp_path, scans):
+def test_a_checkpoint_of_other_settings_or_scans_is_refused(tmp_path, scans):
     settings = replace(SETTINGS["detection"], epochs=1)
     train(scans, settings, tmp_path)
     assert (tmp_path / CHECKPOINT.format("detection")).exists()
-    with pytest.raises(ValueError, match="learning_rate"):
+    with pytest.raises(WeightsError, match="learning_rate"):
         train(scans, replace(settings, learning_rate=1.0), tmp_path)
+    with pytest.raises(WeightsError, match="other scans"):
+        train(scans[:1], settings, tmp_path)
 
 
 def test_bfloat16_trains_too(tmp_path, scans):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from spinefinder_fast import make_phantom
 from spinefinder_fast.discs import dense_labels
-from spinefinder_fast.errors import AnnotationError
+from spinefinder_fast.errors import AnnotationError, SpinefinderError
 from spinefinder_fast.networks.identification import SLICES, TARGET
 from spinefinder_fast.report import write_lml, write_verse_json
 from spinefinder_fast.scan import write_nifti
@@ -24,6 +25,7 @@ def scan():
     spine = phantom.spine
     return TrainingScan(
         "phantom",
+        Path("phantom.nii.gz"),
         # Each voxel's value is its own number, so that a crop says where it was taken.
         np.arange(phantom.array.size, dtype=np.float32).reshape(phantom.array.shape),
         np.array([v.label for v in spine], np.int64),
@@ -98,13 +100,42 @@ def test_crops_depend_on_seed_epoch_and_index_alone(scan):
 
 def test_mirroring_keeps_image_and_labels_together(scan):
     shown = replace(scan, array=whole_labels(scan).astype(np.float32))
-    plain, mirrored = CropDataset([shown], DETECTION), CropDataset([shown], replace(DETECTION, flip=True))
-    turned = 0
     for i in range(5):
-        image, labels = mirrored[i]
+        image, labels = CropDataset([shown], replace(DETECTION, flip=True))[i]
         assert (image[0].clamp(min=0) == labels).all()
-        turned += torch.equal(labels, plain[i][1].flip(0)) and not torch.equal(labels, plain[i][1])
-    assert turned
+
+
+def test_a_mirrored_slab_is_still_labelled_at_its_target_slice(scan):
+    # Each voxel's value is its x, and so is its label: whichever way the slab is turned, they agree at the target.
+    width = scan.array.shape[0]
+    shown = replace(scan, array=np.broadcast_to(np.arange(width, dtype=np.float32)[:, None, None], scan.array.shape))
+    settings = replace(IDENTIFICATION, flip=True, deform_sigma_mm=0.0, samples_per_scan=30)
+    truth = whole_labels(scan)
+    steps = set()
+    for image, labels in (CropDataset([shown], settings)[i] for i in range(30)):
+        x = int(image[TARGET].max())
+        before, after = image[TARGET - 1].max(), image[TARGET + 1].max()
+        if min(before, after) >= 0:
+            steps.add(int(after - x))
+        assert set(np.unique(labels)) <= set(np.unique(truth[x]))
+        assert (labels > 0).any()
+    assert steps == {1, -1}
+
+
+def test_verse_names_are_found_and_masks_passed_over(tmp_path):
+    phantom = make_phantom("L1", "L2", spacing_mm=6.0)
+    write_nifti(tmp_path / "sub-a_ct.nii.gz", phantom.array, phantom.grid)
+    write_nifti(tmp_path / "sub-a_seg-vert_msk.nii.gz", phantom.tissue, phantom.grid)
+    write_verse_json(tmp_path / "sub-a_seg-subreg_ctd.json", phantom.spine)
+    (loaded,) = load_training_scans([tmp_path], DETECTION)
+    assert loaded.name == "sub-a_ct"
+
+
+def test_a_missing_elasticdeform_is_named(scan, monkeypatch):
+    monkeypatch.setattr("spinefinder_fast.training.samples.find_spec", lambda name: None)
+    CropDataset([scan], DETECTION)
+    with pytest.raises(SpinefinderError, match="--no-binary elasticdeform"):
+        CropDataset([scan], IDENTIFICATION)
 
 
 def test_a_scan_smaller_than_the_crop_is_padded(scan):

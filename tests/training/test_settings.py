@@ -36,6 +36,30 @@ def test_an_unknown_setting_is_named(tmp_path):
         read_recipe(tmp_path / "r.toml", "detection")
 
 
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("detection", 'precision = "bf16"'),
+        ("detection", 'intensity = "windw"'),
+        ("detection", "batch = 0"),
+        ("detection", "crop = [64, 64, 81]"),
+        ("identification", "crop = [16, 80, 320]"),
+        ("identification", "spacing_mm = -1"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_named(tmp_path, kind, change):
+    (tmp_path / "r.toml").write_text(f"[{kind}]\n{change}\n")
+    with pytest.raises(ValueError, match=change.split()[0].removesuffix("_mm")):
+        read_recipe(tmp_path / "r.toml", kind)
+
+
+def test_a_set_is_only_built_into_an_empty_folder(tmp_path):
+    (tmp_path / "old").touch()
+    table = {"train": [], "validation": [], "test": [], "labelmaps": []}
+    with pytest.raises(ValueError, match="not empty"):
+        build_set.build({"set": table}, tmp_path, tmp_path)
+
+
 def test_a_patient_on_two_sides_is_refused():
     table = {"train": ["a"], "validation": ["b"], "test": ["c"], "labelmaps": ["map_c"], "patients": {"map_c": "c"}}
     with pytest.raises(ValueError, match="patient c"):
