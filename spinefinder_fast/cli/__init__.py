@@ -195,6 +195,8 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Train one network from scans and centroids; run it again to go on where it stopped."""
+    from zlib import crc32
+
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -219,9 +221,10 @@ def train(
     with console.status("reading scans"):
         training = load_training_scans(scans, settings)
         held_out = load_training_scans(validation, settings) if validation else []
-    if shared := {s.path for s in training} & {s.path for s in held_out}:
-        names = ", ".join(sorted(map(str, shared)))
-        _stop(f"[E_SPLIT_OVERLAP] {names}: in training and validation; keep patients apart", 5)
+    # By what they show, not by name: a copy is the same patient, and in every other folder there is a ct.nii.gz.
+    seen = {crc32(scan.array.tobytes()) for scan in training}
+    if shared := [str(scan.path) for scan in held_out if crc32(scan.array.tobytes()) in seen]:
+        _stop(f"[E_SPLIT_OVERLAP] {', '.join(shared)}: in training and validation; keep patients apart", 5)
     console.print(
         f"{network}: {parameters:,} parameters at {settings.spacing_mm} mm, {len(training)} scans, "
         f"{len(training) * settings.samples_per_scan} crops per epoch, {settings.epochs} epochs"
