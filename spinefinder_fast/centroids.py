@@ -19,6 +19,9 @@ Threshold = Literal["in_view", "paper"]
 EQ3_FLOOR_MM3 = 3000.0
 EQ3_FACTOR = 0.4
 
+LEAST_IN_VIEW = 0.25
+"""A sliver of a vertebra needs as many votes as a quarter of it: at the border a few stray ones name nothing."""
+
 
 def aggregate(
     labels: NDArray[np.float32], mask: NDArray[np.uint8], grid: Grid, threshold: Threshold = "in_view"
@@ -79,4 +82,4 @@ def needed_mm3(label: int, threshold: Threshold = "in_view", in_view: float = 1.
     if threshold == "paper":
         return equation_3
     discs = pi * (diameter / 2) ** 2 * anatomy.height_mm(label)
-    return min(equation_3, 0.5 * discs) * in_view
+    return min(equation_3, 0.5 * discs) * max(in_view, LEAST_IN_VIEW)

@@ -55,6 +55,11 @@ def test_a_vertebra_cut_by_the_field_of_view_needs_fewer_votes():
     assert not aggregate(labels, mask, grid)
 
 
+def test_a_few_stray_votes_at_the_border_are_no_vertebra():
+    labels, mask = block((40, 40, 60), np.s_[5:25, 5:25, 58:60], 13)  # 2 mm of T6
+    assert aggregate(labels, mask, Grid.from_spacing(labels.shape)) == []
+
+
 def test_the_median_is_in_the_world_and_the_mask_is_heeded():
     labels, mask = block((40, 40, 60), np.s_[10:31, 10:31, 10:41], 19.6)  # rounds to 20 = L1
     mask[:10] = 0
