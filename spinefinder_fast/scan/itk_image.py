@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +57,23 @@ def itk_modules() -> Iterator[Any]:
         warnings.simplefilter("ignore", DeprecationWarning)
         import itk
 
-        yield itk
+        try:
+            yield itk
+        finally:
+            _keep_swig_types()
+
+
+@cache
+def _keep_swig_types() -> None:
+    """Let the table of SWIG's types outlive the interpreter.
+
+    When Python ends, ITK's module frees that table with the help of types that may be gone by then, in particular where
+    another SWIG package such as SimpleITK shares it: a segmentation fault in place of the exit code.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("swig_runtime_data"):
+            for value in vars(module).values():
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
 
 
 def pixels(itk: Any, image: Any) -> NDArray[Any]:

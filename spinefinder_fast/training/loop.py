@@ -123,14 +123,14 @@ def train(
             loss = _loss(network, images.to(device, memory_format=layout), labels.to(device), settings)[0]
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            # Once in some hundred steps a CPU's bfloat16 convolution returns a NaN in one gradient of a tiny layer;
-            # a single one of them would be the end of the weights.
+            # Now and then a CPU's bfloat16 convolution returns a NaN in one gradient of a tiny layer; a single one of
+            # them would be the end of the weights.
             if torch.isfinite(nn.utils.get_total_norm(p.grad for p in network.parameters() if p.grad is not None)):
                 optimiser.step()
+                schedule.step()
                 total += loss.item()
             else:
                 skipped += 1
-            schedule.step()
             steps += 1
             on_step(steps, steps_per_epoch * settings.epochs)
         validation_loss, score = _validate(network, validation, settings, device)
