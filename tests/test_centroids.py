@@ -30,7 +30,6 @@ def test_votes_must_exceed_the_threshold_not_reach_it():
     # T1: 0.4 * 19.3^3 = 2876 < 3000 votes of 1 mm^3, in the middle of the volume.
     for votes, found in ((3000, 0), (3001, 1)):
         labels = np.zeros((30, 30, 30), np.float32)
-        labels[5:25, 5:25, 5:25].reshape(-1)[:] = 0
         flat = np.zeros(20**3, np.float32)
         flat[:votes] = 8
         labels[5:25, 5:25, 5:25] = flat.reshape(20, 20, 20)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+import numpy as np
+import pytest
+
+from spinefinder_fast import Grid, Spine, Vertebra, anatomy, make_phantom, read_centroids, read_scan
+from spinefinder_fast.phantom import Tissue
+from spinefinder_fast.scan import write_nifti
+from spinefinder_fast.training.build_set import build, random_box, with_ends
+from spinefinder_fast.training.labelmaps import body_centroid, tissue_map
+
+
+def column(*labels, gap=30.0):
+    return Spine(tuple(Vertebra(anatomy.name_of(v), (40.0, 60.0, 200.0 - gap * i)) for i, v in enumerate(labels)))
+
+
+def test_an_end_goes_on_at_its_typical_ratio():
+    spine = with_ends(column(20, 21, 22))
+    assert spine.names == ["T12", "L1", "L2", "L3", "L4"]
+    above = spine["T12"].lps[2] - spine["L1"].lps[2]
+    assert above == pytest.approx(30 * anatomy.GAPS_MM["T12"] / anatomy.GAPS_MM["L1"])
+    below = spine["L3"].lps[2] - spine["L4"].lps[2]
+    assert below == pytest.approx(30 * anatomy.GAPS_MM["L3"] / anatomy.GAPS_MM["L2"])
+
+
+def test_nothing_lies_above_c1_or_below_s2():
+    assert with_ends(column(*range(1, 27), gap=25.0)).names == list(anatomy.NAMES)
+
+
+def test_the_body_is_the_thickest_part_of_a_vertebra():
+    grid = Grid.from_spacing((50, 60, 40), 1.5)
+    i, j, k = np.indices(grid.shape)
+    body = (i - 25) ** 2 + (j - 18) ** 2 + (k - 20) ** 2 < 11**2
+    spinous = (abs(i - 25) < 3) & (j > 18) & (j < 55) & (abs(k - 20) < 3)
+    assert body_centroid(body | spinous, grid) == pytest.approx(grid.to_lps([25, 18, 20]), abs=1.5)
+    # The whole mask's centre lies behind it.
+    assert body_centroid(body | spinous, grid, ring=True)[1] > grid.to_lps([25, 19, 20])[1]
+
+
+def test_a_field_of_view_holds_two_vertebrae_and_lies_in_the_scan():
+    grid, spine = Grid.from_spacing((60, 60, 120), 2.0), column(18, 19, 20, 21, 22)
+    rng = np.random.default_rng(0)
+    sizes = set()
+    for _ in range(50):
+        box = random_box(grid, spine, rng)
+        assert all(0 <= s.start < s.stop <= n for s, n in zip(box, grid.shape, strict=True))
+        z = grid.to_voxel(spine.lps())[:, 2]
+        assert ((z >= box[2].start - 0.5) & (z <= box[2].stop)).sum() >= 2
+        sizes.add(tuple(s.stop - s.start for s in box))
+    assert len(sizes) > 10
+
+
+def test_a_label_map_gets_discs_and_a_body_around_it():
+    grid = Grid.from_spacing((60, 60, 60), 2.0)
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[25:35, 25:35, 10:20] = 1
+    labels[25:35, 25:35, 26:36] = 2
+    labels[30, 40, 10:36] = 3
+    names = {"vertebrae_L2": 1, "vertebrae_L1": 2, "vertebral_artery_left": 3}
+    points = grid.to_lps([[29.5, 29.5, 30.5], [29.5, 29.5, 14.5]])
+    spine = Spine((Vertebra("L1", tuple(points[0])), Vertebra("L2", tuple(points[1]))))
+    tissue = tissue_map(labels, names, spine, grid, np.random.default_rng(0))
+    assert (tissue[labels == 1] == Tissue.BONE).all()
+    assert (tissue[labels == 3] == Tissue.BLOOD).all()
+    assert tissue[30, 30, 23] == Tissue.DISC
+    assert tissue[30, 22, 30] in (Tissue.FAT, Tissue.MUSCLE, Tissue.DISC)
+    assert tissue[0, 0, 30] == Tissue.AIR
+
+
+def test_a_set_is_built_from_scans_label_maps_and_phantoms(tmp_path):
+    data = tmp_path / "data"
+    for name, seed in (("a", 1), ("b", 2), ("c", 3)):
+        phantom = make_phantom("T12", "L3", spacing_mm=4.0, seed=seed)
+        (data / "scans" / name).mkdir(parents=True)
+        write_nifti(data / "scans" / name / "ct.nii.gz", phantom.array, phantom.grid)
+        centroids = {v.name: {"lps_mm": v.lps, "truncated": v.truncated} for v in phantom.spine}
+        (data / "scans" / name / "centroids.json").write_text(json.dumps({"centroids": centroids}))
+    (data / "labelmaps").mkdir()
+    write_nifti(data / "labelmaps" / "m.nii.gz", (phantom.tissue == Tissue.TRABECULAR).astype(np.uint8), phantom.grid)
+    (data / "labelmaps" / "m.json").write_text(json.dumps({"vertebrae_L1": 1}))
+    ras = {v.name: [-v.lps[0], -v.lps[1], v.lps[2]] for v in phantom.spine}
+    (data / "labelmaps" / "index.json").write_text(json.dumps({"m": {"centroids_ras": ras, "touch_border": ["T12"]}}))
+    table = {
+        "seed": 1, "spacing_mm": 4.0, "train": ["a"], "validation": ["b"], "test": ["c"], "labelmaps": ["m"],
+        "crops_per_scan": 2, "renders_per_labelmap": 2, "phantoms": 1, "patients": {"m": "a"},
+    }  # fmt: skip
+    build({"set": table}, data, tmp_path / "set")
+    names = sorted(p.name.removesuffix("_ct.nii.gz") for p in (tmp_path / "set").rglob("*_ct.nii.gz"))
+    assert names == ["b", "c", "map_m_00", "map_m_01", "phantom_000", "real_a_00", "real_a_01"]
+    # Held-out scans stay as they were, and their truth holds what lies inside.
+    test = read_scan(tmp_path / "set" / "test" / "c_ct.nii.gz")
+    truth = read_centroids(tmp_path / "set" / "test" / "c_ctd.json", test.file_grid)
+    assert (test.array == phantom.array).all()
+    assert truth.lps() == pytest.approx(phantom.spine.lps(), abs=0.01)
+    # The map's T12 is cut by its border: it stands where the gaps below it say.
+    drawn = read_centroids(tmp_path / "set" / "train" / "map_m_00_ctd.json")
+    assert drawn.names[:3] == ["T12", "L1", "L2"]
