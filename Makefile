@@ -1,14 +1,15 @@
 # make demo    build, install, find the vertebrae of a synthetic scan, show a table and a picture
 # make test    build, install, run the tests
 # make lint    types, style and format
-# make bench   the benchmarks, with the plain baselines beside them
+# make bench   the kernels against the plain baselines: a table of ratios, kept in README.md and docs/benchmarks.md
+# make bench-all  those, the networks and the pipeline
 # make weights train the shipped weights again (hours); DATA names the folder of scans and label maps
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: demo test lint bench weights clean
+.PHONY: demo test lint bench bench-all weights clean
 
 demo: $(VENV)/installed
 	rm -rf demo
@@ -26,8 +27,13 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check
 	$(BIN)/clang-format --dry-run --Werror $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-bench: $(VENV)/installed
-	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-group-by=group --benchmark-columns=median,iqr,rounds
+BENCH := $(BIN)/python -m pytest --benchmark-enable
+
+bench: $(VENV)/bench
+	$(BENCH) benchmarks/kernels --benchmark-quiet --save-ratios
+
+bench-all: bench
+	$(BENCH) benchmarks/networks benchmarks/pipeline --benchmark-group-by=group --benchmark-columns=median,iqr,rounds
 
 RECIPE ?= spinefinder_fast/training/recipes/first.toml
 weights: $(VENV)/installed
@@ -46,6 +52,10 @@ $(VENV)/installed: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-binary elasticdeform --editable ".[train,dev]"
+	touch $@
+
+$(VENV)/bench: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	touch $@
 
 clean:

@@ -3,36 +3,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any
 
 import numpy as np
-import pytest
 
 from spinefinder_fast.anatomy import DIAMETERS_MM, NAMES
 from spinefinder_fast.kernels import rasterize_discs
 
-Ways = dict[str, Callable[..., Any]]
-
-SIZES = {"small": (100, 100, 200), "full": (300, 300, 600)}
-"""Voxels of 1 mm. The full one is a scan of the whole body's length."""
+SIZES = {"small": (75, 75, 150), "middle": (150, 150, 300), "full": (300, 300, 600)}
+"""The same body at 4, 2 and 1 mm: voxels like 1 : 8 : 64. The full one is a scan of the whole body's length."""
 
 
-def by_size_and_way(ways: Ways, too_slow: Iterable[str] = ()) -> pytest.MarkDecorator:
-    """One benchmark per size and way; those that are too slow have the small size only."""
-    cases = [(size, way) for size in SIZES for way in ways if size == "small" or way not in too_slow]
-    return pytest.mark.parametrize(("size", "way"), cases)
+def spacing_mm(size: str) -> tuple[float, float, float]:
+    return (600.0 / SIZES[size][2],) * 3
 
 
 @cache
 def centroids(size: str) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (n,) and centroids (n, 3), voxels of 1 mm, of a bent spine: 24 vertebrae in the full volume, else 8."""
+    """Labels (24,) and centroids (24, 3), voxels, of a bent spine."""
     nx, ny, nz = SIZES[size]
-    labels = np.arange(1, 25) if size == "full" else np.arange(17, 25)
-    t = np.linspace(0, 1, len(labels))
+    t = np.linspace(0, 1, 24)
     points = [nx / 2 + 0.05 * nx * np.sin(5 * t), ny / 2 + 0.1 * ny * np.cos(6 * t), nz * (0.95 - 0.9 * t)]
-    return labels, np.stack(points, axis=1)
+    return np.arange(1, 25), np.stack(points, axis=1)
 
 
 @cache
@@ -43,7 +35,7 @@ def discs(size: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, f
     tops = np.vstack([2 * points[:1] - middles[:1], middles])
     bottoms = np.vstack([middles, 2 * points[-1:] - middles[-1:]])
     radii = np.array([DIAMETERS_MM[NAMES[v - 1]] / 2 for v in values])
-    return np.stack([tops, bottoms], axis=1), radii, values.astype(np.uint8), (1.0, 1.0, 1.0)
+    return np.stack([tops, bottoms], axis=1), radii, values.astype(np.uint8), spacing_mm(size)
 
 
 @cache

@@ -6,11 +6,11 @@ from __future__ import annotations
 from functools import cache, partial
 
 import numpy as np
-import pytest
 
 from spinefinder_fast.kernels import rasterize_discs, rasterize_spheres, reference
 
 from . import scene
+from .ways import Way, compare
 
 
 def slabs(segment, spacing, nz):
@@ -62,13 +62,17 @@ def vectorised_numpy(out, segments, radii, values, spacing):
     return out
 
 
-WAYS: scene.Ways = {
-    "ours": rasterize_discs,
-    "ours_one_thread": partial(rasterize_discs, threads=1),
-    "python_loops": python_loops,
-    "vectorised_numpy": vectorised_numpy,
-    "only_clearing_the_volume": lambda out, *_: out.fill(0),
-}
+def clearing(out, *_):
+    out.fill(0)
+
+
+WAYS = [
+    Way(rasterize_discs),
+    Way(partial(rasterize_discs, threads=1), "one thread"),
+    Way(clearing, "clearing the volume", 1.5, better="lower", answers=False),
+    Way(python_loops, "the paper's loops", 200),
+    Way(vectorised_numpy, "vectorised NumPy", 8),
+]
 
 
 @cache
@@ -76,13 +80,11 @@ def expected(size: str) -> np.ndarray:
     return reference.rasterize_discs(np.empty(scene.SIZES[size], np.uint8), *scene.discs(size))
 
 
-@pytest.mark.benchmark(min_rounds=3, max_time=0.5)
-@scene.by_size_and_way(WAYS)
-def test_rasterize_discs(benchmark, size, way):
-    benchmark.group = f"rasterize_discs {size}"
-    out = np.zeros(scene.SIZES[size], np.uint8)
-    benchmark(WAYS[way], out, *scene.discs(size))
-    if way != "only_clearing_the_volume":  # the limit, not an answer
+@compare(WAYS)
+def test_rasterize_discs(measure, size, way):
+    out = np.full(scene.SIZES[size], 99, np.uint8)
+    measure(out, *scene.discs(size))
+    if way.answers:
         np.testing.assert_array_equal(out, expected(size))
 
 
@@ -98,16 +100,14 @@ def vectorised_spheres(out, centres, radii, values, spacing):
     return out
 
 
-SPHERES: scene.Ways = {"ours": rasterize_spheres, "vectorised_numpy": vectorised_spheres}
+SPHERES = [Way(rasterize_spheres), Way(vectorised_spheres, "vectorised NumPy")]
 
 
-@pytest.mark.benchmark(min_rounds=3, max_time=0.5)
-@scene.by_size_and_way(SPHERES)
-def test_rasterize_spheres(benchmark, size, way):
-    benchmark.group = f"rasterize_spheres {size}"
+@compare(SPHERES)
+def test_rasterize_spheres(measure, size, way):
     labels, centres = scene.centroids(size)
-    arguments = centres, np.full(len(labels), 14.0), labels.astype(np.uint8), (1.0, 1.0, 1.0)
-    out = np.zeros(scene.SIZES[size], np.uint8)
-    benchmark(SPHERES[way], out, *arguments)
-    other = next(kernel for name, kernel in SPHERES.items() if name != way)
-    np.testing.assert_array_equal(out, other(np.empty_like(out), *arguments))
+    arguments = centres, np.full(len(labels), 14.0), labels.astype(np.uint8), scene.spacing_mm(size)
+    out = np.full(scene.SIZES[size], 99, np.uint8)
+    measure(out, *arguments)
+    other = next(other for other in SPHERES if other is not way)
+    np.testing.assert_array_equal(out, other.run(np.empty_like(out), *arguments))

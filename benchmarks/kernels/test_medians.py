@@ -7,12 +7,14 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from spinefinder_fast.anatomy import N_LABELS
 from spinefinder_fast.kernels import label_medians, reference
 
 from . import scene
+from .ways import Way, compare
 
 Answer = tuple[np.ndarray, np.ndarray]  # votes (n,), medians (n, 3)
 
@@ -84,18 +86,21 @@ def cc3d_statistics(labels: np.ndarray) -> Answer:
     return votes, np.full((N_LABELS, 3), np.nan)
 
 
-WAYS: scene.Ways = {
-    way.__name__: way
-    for way in (
-        ours,
-        ours_one_thread,
-        argwhere_per_label,
-        one_nonzero,
-        three_bincounts,
-        scipy_median,
-        cc3d_statistics,
-    )
-}
+def reading_once(labels: np.ndarray) -> None:
+    words = labels.reshape(-1)[: labels.size // 8 * 8].view(np.int64)
+    torch.from_numpy(words).sum()
+
+
+WAYS = [
+    Way(ours),
+    Way(ours_one_thread, "one thread"),
+    Way(reading_once, "reading the volume once", 2, better="lower", answers=False),
+    Way(argwhere_per_label, "argwhere and median per label", 1000),
+    Way(one_nonzero, "one nonzero", 50),
+    Way(three_bincounts, "three bincounts"),
+    Way(cc3d_statistics, "cc3d.statistics", 60),
+    Way(scipy_median, "scipy.ndimage.median", sizes=("small",)),
+]
 
 
 @cache
@@ -104,14 +109,14 @@ def expected(size: str) -> Answer:
     return result.votes, result.median
 
 
-@pytest.mark.benchmark(min_rounds=3, max_time=0.5)
-@scene.by_size_and_way(WAYS, too_slow=["scipy_median"])
-def test_label_medians(benchmark, size, way):
-    benchmark.group = f"label_medians {size}"
-    votes, median = benchmark(WAYS[way], scene.labels(size))
-    np.testing.assert_array_equal(votes, expected(size)[0])
-    if way != "cc3d_statistics":
-        np.testing.assert_array_equal(median, expected(size)[1])
+@compare(WAYS)
+def test_label_medians(measure, size, way):
+    answer = measure(scene.labels(size))
+    if way.answers:
+        votes, median = answer
+        np.testing.assert_array_equal(votes, expected(size)[0])
+        if way.run is not cc3d_statistics:
+            np.testing.assert_array_equal(median, expected(size)[1])
 
 
 def masked_ours(regression: np.ndarray, mask: np.ndarray) -> Answer:
@@ -123,15 +128,13 @@ def masked_numpy(regression: np.ndarray, mask: np.ndarray) -> Answer:
     return one_nonzero((np.rint(regression) * mask).astype(np.uint8))
 
 
-MASKED_WAYS: scene.Ways = {"ours": masked_ours, "round_multiply_one_nonzero": masked_numpy}
+MASKED_WAYS = [Way(masked_ours), Way(masked_numpy, "round, multiply, one nonzero")]
 
 
-@pytest.mark.benchmark(min_rounds=3, max_time=0.5)
-@scene.by_size_and_way(MASKED_WAYS)
-def test_masked_regression(benchmark, size, way):
+@compare(MASKED_WAYS)
+def test_label_medians_masked(measure, size, way):
     labels = scene.labels(size)
     regression = labels + np.float32(0.25)  # rounds back to the labels, and the background to 0
-    benchmark.group = f"label_medians of a masked regression {size}"
-    votes, median = benchmark(MASKED_WAYS[way], regression, (labels > 0).astype(np.uint8))
+    votes, median = measure(regression, (labels > 0).astype(np.uint8))
     np.testing.assert_array_equal(votes, expected(size)[0])
     np.testing.assert_array_equal(median, expected(size)[1])

@@ -9,11 +9,12 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-import pytest
+import torch
 
 from spinefinder_fast.kernels import extract_patches, patch_origins, reference, stitch_mask
 
 from . import scene
+from .ways import Way, compare
 
 PATCH, MARGIN, BATCH = (64, 64, 80), (16, 16, 20), 16
 
@@ -45,7 +46,6 @@ def assign(foreground: np.ndarray, first: np.ndarray, out: np.ndarray) -> None:
 
 
 def torch_argmax_crop_assign(size: str, out: np.ndarray) -> np.ndarray:
-    torch = pytest.importorskip("torch")
     for first in batches(size):
         assign(torch.from_numpy(logits()[: len(first)]).argmax(dim=1).numpy(), first, out)
     return out
@@ -70,9 +70,19 @@ def numpy_crop_compare_assign(size: str, out: np.ndarray) -> np.ndarray:
     return out
 
 
-WAYS: scene.Ways = {
-    way.__name__: way for way in (ours, torch_argmax_crop_assign, numpy_argmax_crop_assign, numpy_crop_compare_assign)
-}
+def reading_centres_once(size: str, out: np.ndarray) -> None:
+    centre = tuple(slice(m, p - m) for m, p in zip(MARGIN, PATCH, strict=True))
+    for first in batches(size):
+        torch.from_numpy(logits()[: len(first)])[(slice(None), slice(None), *centre)].view(torch.int64).sum((2, 3, 4))
+
+
+WAYS = [
+    Way(ours),
+    Way(reading_centres_once, "reading the patch centres once", 1.5, better="lower", answers=False),
+    Way(torch_argmax_crop_assign, "torch argmax, crop, NumPy assign", 50, once=True),
+    Way(numpy_argmax_crop_assign, "NumPy argmax, crop, assign"),
+    Way(numpy_crop_compare_assign, "NumPy crop, compare, assign"),
+]
 
 
 @cache
@@ -83,14 +93,13 @@ def expected(size: str) -> np.ndarray:
     return out
 
 
-@pytest.mark.benchmark(min_rounds=3, max_time=0.5)
-@scene.by_size_and_way(WAYS, too_slow=["torch_argmax_crop_assign", "numpy_argmax_crop_assign"])
-def test_stitch_mask(benchmark, size, way):
-    benchmark.group = f"stitch_mask {size}"
-    out = np.zeros(scene.SIZES[size], np.uint8)
+@compare(WAYS)
+def test_stitch_mask(measure, size, way):
+    out = np.full(scene.SIZES[size], 99, np.uint8)
     logits()
-    benchmark(WAYS[way], size, out)
-    np.testing.assert_array_equal(out, expected(size))
+    measure(size, out)
+    if way.answers:
+        np.testing.assert_array_equal(out, expected(size))
 
 
 def extract_ours(volume: np.ndarray, size: str) -> float:
@@ -109,14 +118,12 @@ def pad_and_slice(volume: np.ndarray, size: str) -> float:
     return last
 
 
-EXTRACT: scene.Ways = {"ours": extract_ours, "pad_and_slice": pad_and_slice}
+EXTRACT = [Way(extract_ours), Way(pad_and_slice, "pad, slice, stack")]
 
 
-@pytest.mark.benchmark(min_rounds=3, max_time=0.5)
-@scene.by_size_and_way(EXTRACT)
-def test_extract_patches(benchmark, size, way):
-    benchmark.group = f"extract_patches {size}"
+@compare(EXTRACT)
+def test_extract_patches(measure, size, way):
     volume = np.random.default_rng(0).random(scene.SIZES[size], np.float32)
-    last = benchmark(EXTRACT[way], volume, size)
+    last = measure(volume, size)
     expected = sum(float(reference.extract_patches(volume, f[-1:], PATCH, -5.0)[0, 0, 0, 0]) for f in batches(size))
     assert last == expected
