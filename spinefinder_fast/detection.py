@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from spinefinder_fast.kernels import extract_patches, patch_origins, stitch_mask
-from spinefinder_fast.volume import normalise, padding_value
+from spinefinder_fast.volume import normalisation, padding_value
 
 if TYPE_CHECKING:
     from spinefinder_fast.networks.weights import Model
@@ -33,13 +33,14 @@ def detect(volume: Volume, model: Model) -> NDArray[np.uint8]:
         volume: HU on the grid of the model.
         model: its detection network is run.
     """
-    intensities = normalise(volume.array, model.intensity)
+    ramp = normalisation(volume.array, model.intensity)
+    outside = padding_value(model.intensity)
     mask = np.zeros(volume.array.shape, np.uint8)
     origins = patch_origins(volume.array.shape, PATCH, MARGIN)
     with torch.inference_mode():
         for start in range(0, len(origins), BATCH):
             batch = origins[start : start + BATCH]
-            patches = extract_patches(intensities, batch, PATCH, padding_value(model.intensity))
+            patches = extract_patches(volume.array, batch, PATCH, outside, normalisation=ramp)
             logits = model.detection(torch.from_numpy(patches[:, None]).to(model.device))
             stitch_mask(logits.float().cpu().contiguous().numpy(), batch, MARGIN, mask)
     return mask

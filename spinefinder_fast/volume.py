@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from spinefinder_fast.geometry import Grid
+from spinefinder_fast.kernels import Normalisation
 
 if TYPE_CHECKING:
     from spinefinder_fast.scan import Scan
@@ -77,8 +78,8 @@ def _filter_last_two(tensor: torch.Tensor, size: tuple[int, int], scale: tuple[f
     return torch.ops.aten._upsample_bilinear2d_aa(tensor[None], list(size), False, *map(float, scale))[0]  # type: ignore[no-any-return]
 
 
-def normalise(hu: NDArray[np.float32], intensity: Literal["window", "zscore"] = "window") -> NDArray[np.float32]:
-    """HU -> network input, same shape, float32.
+def normalisation(hu: NDArray[np.float32], intensity: Literal["window", "zscore"] = "window") -> Normalisation:
+    """How HU become network input.
 
     ``"window"`` maps HU by a fixed ramp, so a voxel's value does not depend on what else the field of view holds.
     ``"zscore"`` is the published code's zero mean and unit variance over the whole scan, for reproduction.
@@ -88,10 +89,16 @@ def normalise(hu: NDArray[np.float32], intensity: Literal["window", "zscore"] = 
         intensity: which of the two.
     """
     if intensity == "window":
-        result = np.clip(hu, *WINDOW_HU) / WINDOW_SCALE_HU
-    else:
-        result = (hu - hu.mean(dtype=np.float64)) / max(float(hu.std(dtype=np.float64)), 1e-6)
-    return result.astype(np.float32, copy=False)
+        low, high = WINDOW_HU
+        return Normalisation(0.0, 1 / WINDOW_SCALE_HU, low / WINDOW_SCALE_HU, high / WINDOW_SCALE_HU)
+    mean, std = hu.mean(dtype=np.float64), hu.std(dtype=np.float64)
+    return Normalisation(float(mean), 1 / max(float(std), 1e-6))
+
+
+def normalise(hu: NDArray[np.float32], intensity: Literal["window", "zscore"] = "window") -> NDArray[np.float32]:
+    """HU -> network input, same shape, float32: what `normalisation` says, applied."""
+    subtract, multiply, low, high = map(np.float32, normalisation(hu, intensity))
+    return ((hu - subtract) * multiply).clip(low, high)
 
 
 def padding_value(intensity: Literal["window", "zscore"]) -> float:

@@ -104,7 +104,7 @@ def test_stitch_mask(measure, size, way):
 
 def extract_ours(volume: np.ndarray, size: str) -> float:
     out = np.empty((BATCH, *PATCH), np.float32)
-    return sum(float(extract_patches(volume, f, PATCH, -5.0, out[: len(f)])[-1, 0, 0, 0]) for f in batches(size))
+    return sum(float(extract_patches(volume, f, PATCH, -5.0, out=out[: len(f)])[-1, 0, 0, 0]) for f in batches(size))
 
 
 def pad_and_slice(volume: np.ndarray, size: str) -> float:

@@ -7,31 +7,36 @@
 namespace spf {
 namespace {
 
+template <class Label>
+void histograms_of(const Tensor& labels, const View<const uint8_t, 3>& voters, const View<int64_t, 2>& counts,
+                   const Place& place) {
+    const auto volume = labels.view<const Label, 3>();
+    if (voters.data != nullptr && !std::equal(volume.shape, volume.shape + 3, voters.shape)) {
+        throw py::value_error("mask and labels differ in shape");
+    }
+    if (counts.shape[0] > 255 || counts.shape[1] != volume.shape[0] + volume.shape[1] + volume.shape[2]) {
+        throw py::value_error("histograms must have the shape (n_labels <= 255, x + y + z)");
+    }
+    // Safe: the caller keeps all tensors alive, and no Python object is touched.
+    const py::gil_scoped_release release;
+    SPF_RUN(place, label_histograms, volume, voters, static_cast<int>(counts.shape[0]), counts.data);
+}
+
 // histograms (n_labels, x + y + z), C-contiguous int64, are added to: the caller clears them.
-template <class Place, class Label, class Kernel>
-void bind_histograms(py::module_& module, const char* name, Kernel kernel) {
-    module.def(
-        name,
-        [kernel](const typename Place::Object& labels, const py::object& mask, const typename Place::Object& histograms,
-                 typename Place::Argument how) {
-            const auto volume = Place::template view<const Label, 3>(labels, "labels");
-            View<const uint8_t, 3> voters;
-            if (!mask.is_none()) {
-                voters = Place::template view<const uint8_t, 3>(mask.cast<typename Place::Object>(), "mask");
-                if (!std::equal(volume.shape, volume.shape + 3, voters.shape)) {
-                    throw py::value_error("mask and labels differ in shape");
-                }
-            }
-            const auto counts = Place::template view<int64_t, 2>(histograms, "histograms");
-            need_contiguous(counts, "histograms");
-            if (counts.shape[0] > 255 || counts.shape[1] != volume.shape[0] + volume.shape[1] + volume.shape[2]) {
-                throw py::value_error("histograms must have the shape (n_labels <= 255, x + y + z)");
-            }
-            // Safe: the caller's arguments keep all arrays alive, and no Python object is touched.
-            const py::gil_scoped_release release;
-            kernel(volume, voters, static_cast<int>(counts.shape[0]), counts.data, Place::how(how));
-        },
-        py::arg("labels"), py::arg("mask").none(true), py::arg("histograms"), py::arg(Place::kArgument));
+void bound_label_histograms(const py::object& labels, const py::object& mask, const py::object& histograms, int threads,
+                            std::uintptr_t stream) {
+    const Tensor from(labels, "labels");
+    const Tensor voters(mask.is_none() ? labels : mask, "mask");
+    const Tensor to(histograms, "histograms");
+    const Place place(threads, stream, {&from, &voters, &to});
+    const auto counts = to.view<int64_t, 2>();
+    to.need_contiguous();
+    const auto mask_view = mask.is_none() ? View<const uint8_t, 3>{} : voters.view<const uint8_t, 3>();
+    if (from.type() == kTypeName<uint8_t>) {
+        histograms_of<uint8_t>(from, mask_view, counts, place);
+    } else {
+        histograms_of<float>(from, mask_view, counts, place);
+    }
 }
 
 // Rows of all labels, in the order of LabelMedians: votes, median, q25, q75, lower, upper.
@@ -59,13 +64,9 @@ py::tuple label_statistics(const Array<int64_t>& histograms, std::array<int64_t,
 }  // namespace
 
 void bind_medians(py::module_& module) {
-    bind_histograms<Host, uint8_t>(module, "label_histograms_uint8", label_histograms<uint8_t>);
-    bind_histograms<Host, float>(module, "label_histograms_float32", label_histograms<float>);
+    module.def("label_histograms", bound_label_histograms, py::arg("labels"), py::arg("mask").none(true),
+               py::arg("histograms"), py::arg("threads"), py::arg("stream"));
     module.def("label_statistics", label_statistics, py::arg("histograms").noconvert(), py::arg("shape"));
-#if defined(SPF_CUDA)
-    bind_histograms<Device, uint8_t>(module, "label_histograms_uint8_cuda", label_histograms_cuda<uint8_t>);
-    bind_histograms<Device, float>(module, "label_histograms_float32_cuda", label_histograms_cuda<float>);
-#endif
 }
 
 }  // namespace spf

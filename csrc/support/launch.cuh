@@ -60,6 +60,26 @@ void for_each(int64_t n, void* stream, const Body& body) {
     check_cuda(cudaGetLastError(), "launching a kernel");
 }
 
+template <class Body>
+__global__ void for_each_row_kernel(int64_t rows, Body body) {
+    const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.y;
+    for (int64_t row = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y; row < rows; row += step) {
+        body(row, static_cast<int64_t>(threadIdx.x), static_cast<int64_t>(blockDim.x));
+    }
+}
+
+/// Queues body(row, first, step) for every row in [0, rows) and `step` threads, each of which does the elements first,
+/// first + step, ... of its row: 64-bit divisions, slow on a GPU, are needed once a row and not for every element.
+template <class Body>
+void for_each_row(int64_t rows, void* stream, const Body& body) {
+    static_assert(sizeof(Body) <= 4000, "a kernel has 4 KB of parameters");
+    if (rows == 0) return;
+    const dim3 threads(32, 8);
+    const int64_t blocks = std::min<int64_t>((rows - 1) / threads.y + 1, int64_t{1} << 30);
+    for_each_row_kernel<<<static_cast<unsigned>(blocks), threads, 0, static_cast<cudaStream_t>(stream)>>>(rows, body);
+    check_cuda(cudaGetLastError(), "launching a kernel");
+}
+
 struct Voxel {
     int64_t i, j, k;
 };

@@ -10,6 +10,12 @@
 
 namespace spf {
 
+/// How many of `threads` are worth starting for work on so many bytes: starting one costs about as long (100 us) as
+/// another needs for a MiB or two.
+inline int threads_worth(int64_t bytes, int threads) {
+    return static_cast<int>(std::clamp<int64_t>(bytes / (int64_t{2} << 20), 1, std::max(threads, 1)));
+}
+
 /// Number of chunks that `parallel_chunks` makes of n items: at least one, at most one per item.
 inline int64_t chunk_count(int64_t n, int threads) { return std::clamp<int64_t>(threads, 1, std::max<int64_t>(n, 1)); }
 

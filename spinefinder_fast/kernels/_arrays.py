@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,57 +18,71 @@ if TYPE_CHECKING:
     import torch
 
     Array = NDArray[Any] | torch.Tensor
-    """A NumPy array, or a CUDA tensor."""
+    """A NumPy array, or a tensor of torch in host or CUDA memory."""
 
 MAX_COORDINATE = 2**62
 """Voxel indices beyond this could overflow 64 bits when a shape is added."""
 
 
-def is_cuda(array: object) -> bool:
-    """Whether this is a CUDA tensor. torch is never imported for it: a tensor's caller has done so."""
+def is_tensor(array: object) -> bool:
+    """Whether this is a tensor of torch. torch is never imported for it: a tensor's caller has done so."""
     torch = sys.modules.get("torch")
-    return torch is not None and isinstance(array, torch.Tensor) and array.is_cuda
+    return torch is not None and isinstance(array, torch.Tensor)
 
 
 def need(
-    name: str, array: object, shape: Sequence[int | str], dtypes: str | tuple[str, ...], cuda: bool = True
+    name: str, array: object, shape: Sequence[int | str], dtypes: str | tuple[str, ...], tensor: bool = True
 ) -> None:
     """Checks one array argument: its type, its shape (a letter stands for any side), its dtype.
 
     Raises:
-        TypeError: neither a NumPy array nor (where `cuda`) a CUDA tensor, or another dtype.
-        ValueError: another shape.
+        TypeError: neither a NumPy array nor (where `tensor`) a tensor, or another dtype.
+        ValueError: another shape, or a tensor whose gradient is recorded.
     """
-    if not isinstance(array, np.ndarray) and not (cuda and is_cuda(array)):
-        wanted = "a NumPy array or a CUDA tensor" if cuda else "a NumPy array"
-        raise TypeError(f"{name} is {_kind_of(array)}, {wanted} is needed; for a CPU tensor pass {name}.numpy()")
+    if not isinstance(array, np.ndarray) and not (tensor and is_tensor(array)):
+        wanted = "a NumPy array or a tensor" if tensor else "a NumPy array"
+        raise TypeError(f"{name} is {_kind_of(array)}, {wanted} is needed")
     came: tuple[int, ...] = tuple(array.shape)  # type: ignore[attr-defined]
     if len(came) != len(shape) or any(isinstance(w, int) and w != c for w, c in zip(shape, came, strict=True)):
         raise ValueError(f"{name} has shape {came}, ({', '.join(map(str, shape))}) is needed")
-    dtype = str(array.dtype).removeprefix("torch.")  # type: ignore[attr-defined]
+    dtype = dtype_of(array)
     dtypes = (dtypes,) if isinstance(dtypes, str) else dtypes
     if dtype not in dtypes:
         raise TypeError(f"{name} is {dtype}, {' or '.join(dtypes)} is needed; convert it first, e.g. to {dtypes[0]}")
+    if getattr(array, "requires_grad", False):
+        raise ValueError(f"{name} records its gradient, and kernels have none; pass {name}.detach()")
 
 
-def need_one_place(**arrays: Array) -> bool:
-    """Whether the arrays are on a CUDA device.
+def dtype_of(array: object) -> str:
+    """The dtype's name, the same for NumPy and torch: ``"float32"``."""
+    return str(array.dtype).removeprefix("torch.")  # type: ignore[attr-defined]
+
+
+@contextmanager
+def run_on(threads: int | None, **arrays: Array) -> Iterator[tuple[int, int]]:
+    """How to run a kernel on these arrays: (threads, CUDA stream), with their device the current one inside.
 
     Raises:
-        ValueError: they are not all on the same device.
-        RuntimeError: they are on a CUDA device and this build has no CUDA kernels.
+        TypeError, ValueError: `threads` is not None or a whole number in 1..1024.
+        ValueError: the arrays are not all on the same device.
+        RuntimeError: they are on a CUDA device and this build has no CUDA kernels, or on another kind of device.
     """
-    places = {name: str(array.device) if is_cuda(array) else "cpu" for name, array in arrays.items()}
+    places = {name: str(array.device) if is_tensor(array) else "cpu" for name, array in arrays.items()}
     if len(set(places.values())) > 1:
         found = ", ".join(f"{name} on {place}" for name, place in places.items())
         raise ValueError(f"arrays are on different devices ({found}); move them to one")
-    if "cpu" in places.values():
-        return False
+    place = next(iter(places.values()))
+    if place == "cpu":
+        yield _threads_or_all(threads), 0
+        return
+    if not place.startswith("cuda"):
+        raise RuntimeError(f"no kernels for the device {place}; pass arrays in host memory, e.g. tensor.cpu()")
     if not _kernels.cuda:
-        raise RuntimeError(
-            "this build has no CUDA kernels; pass NumPy arrays (tensor.cpu().numpy()), or build with SPF_CUDA=ON"
-        )
-    return True
+        raise RuntimeError("this build has no CUDA kernels; pass arrays in host memory, or build with SPF_CUDA=ON")
+    import torch
+
+    with torch.cuda.device(place):
+        yield 1, int(torch.cuda.current_stream().cuda_stream)
 
 
 def need_writeable(name: str, array: Array) -> None:
@@ -78,8 +93,7 @@ def need_writeable(name: str, array: Array) -> None:
 
 def need_contiguous(name: str, array: Array) -> None:
     """Raises ValueError for an array that is not C-contiguous."""
-    contiguous = array.flags.c_contiguous if isinstance(array, np.ndarray) else array.is_contiguous()
-    if not contiguous:
+    if not (array.flags.c_contiguous if isinstance(array, np.ndarray) else array.is_contiguous()):
         raise ValueError(f"{name} has gaps or another order of axes, C-contiguous is needed; pass a contiguous copy")
 
 
@@ -103,13 +117,13 @@ def need_origins(origins: NDArray[np.int64], n: int | str = "n") -> NDArray[np.i
     Raises:
         TypeError, ValueError: as `need`; or an origin that is too far away to be added to a shape.
     """
-    need("origins", origins, (n, 3), "int64", cuda=False)
+    need("origins", origins, (n, 3), "int64", tensor=False)
     if origins.size and (origins.min() < -MAX_COORDINATE or origins.max() > MAX_COORDINATE):
         raise ValueError("origins lie beyond 2^62 voxels; they are first voxels of patches, in voxels")
     return np.ascontiguousarray(origins)
 
 
-def threads_or_all(threads: int | None) -> int:
+def _threads_or_all(threads: int | None) -> int:
     """Number of threads; None takes every processor this process may use.
 
     Raises:
@@ -123,13 +137,6 @@ def threads_or_all(threads: int | None) -> int:
     if not 1 <= threads <= 1024:
         raise ValueError(f"threads is {threads}, 1 to 1024 is needed, or None for every processor")
     return int(threads)
-
-
-def stream_of(tensor: Array) -> int:
-    """Handle of the caller's current stream on the tensor's device."""
-    import torch
-
-    return int(torch.cuda.current_stream(tensor.device).cuda_stream)
 
 
 def _kind_of(value: object) -> str:

@@ -32,12 +32,12 @@ def rasterize_discs(
     the volume is dropped. A segment of length 0 is one disc.
 
     Args:
-        out: (x, y, z) uint8, any strides, NumPy or CUDA tensor; cleared to 0, then painted in place.
+        out: (x, y, z) uint8, any strides, NumPy or tensor; cleared to 0, then painted in place.
         segments_vox: (n, 2, 3) float64, NumPy, continuous voxel indices of both ends of each segment.
         radii_mm: (n,) float64, mm, at least 0.
         values: (n,) uint8, what to paint.
         spacing_mm: (3,), mm between neighbouring voxel centres along x, y, z.
-        threads: at most so many threads; None takes every processor. CUDA tensors ignore it.
+        threads: at most so many threads; None takes every processor. CUDA ignores it.
 
     Returns:
         `out`.
@@ -48,13 +48,11 @@ def rasterize_discs(
         RuntimeError: a CUDA tensor, and no CUDA kernels or no usable device.
     """
     _arrays.need("out", out, ("x", "y", "z"), "uint8")
-    _arrays.need("segments_vox", segments_vox, ("n", 2, 3), "float64", cuda=False)
+    _arrays.need("segments_vox", segments_vox, ("n", 2, 3), "float64", tensor=False)
     spacing = _check_shapes(out, "segments_vox", segments_vox, radii_mm, values, spacing_mm)
     arguments = np.ascontiguousarray(segments_vox), np.ascontiguousarray(radii_mm), np.ascontiguousarray(values)
-    if _arrays.need_one_place(out=out):
-        _kernels.rasterize_discs_cuda(out, *arguments, spacing, _arrays.stream_of(out))
-    else:
-        _kernels.rasterize_discs(out, *arguments, spacing, _arrays.threads_or_all(threads))
+    with _arrays.run_on(threads, out=out) as how:
+        _kernels.rasterize_discs(out, *arguments, spacing, *how)
     return out
 
 
@@ -72,12 +70,12 @@ def rasterize_spheres(
     earlier one, and what lies outside the volume is dropped.
 
     Args:
-        out: (x, y, z) uint8, any strides, NumPy or CUDA tensor; cleared to 0, then painted in place.
+        out: (x, y, z) uint8, any strides, NumPy or tensor; cleared to 0, then painted in place.
         centres_vox: (n, 3) float64, NumPy, continuous voxel indices.
         radii_mm: (n,) float64, mm, at least 0.
         values: (n,) uint8, what to paint.
         spacing_mm: (3,), mm between neighbouring voxel centres along x, y, z.
-        threads: at most so many threads; None takes every processor. CUDA tensors ignore it.
+        threads: at most so many threads; None takes every processor. CUDA ignores it.
 
     Returns:
         `out`.
@@ -86,13 +84,11 @@ def rasterize_spheres(
         TypeError, ValueError, RuntimeError: as `rasterize_discs`.
     """
     _arrays.need("out", out, ("x", "y", "z"), "uint8")
-    _arrays.need("centres_vox", centres_vox, ("n", 3), "float64", cuda=False)
+    _arrays.need("centres_vox", centres_vox, ("n", 3), "float64", tensor=False)
     spacing = _check_shapes(out, "centres_vox", centres_vox, radii_mm, values, spacing_mm)
     arguments = np.ascontiguousarray(centres_vox), np.ascontiguousarray(radii_mm), np.ascontiguousarray(values)
-    if _arrays.need_one_place(out=out):
-        _kernels.rasterize_spheres_cuda(out, *arguments, spacing, _arrays.stream_of(out))
-    else:
-        _kernels.rasterize_spheres(out, *arguments, spacing, _arrays.threads_or_all(threads))
+    with _arrays.run_on(threads, out=out) as how:
+        _kernels.rasterize_spheres(out, *arguments, spacing, *how)
     return out
 
 
@@ -105,8 +101,8 @@ def _check_shapes(
     spacing_mm: Sequence[float] | NDArray[np.float64],
 ) -> tuple[float, float, float]:
     n = len(points_vox)
-    _arrays.need("radii_mm", radii_mm, (n,), "float64", cuda=False)
-    _arrays.need("values", values, (n,), "uint8", cuda=False)
+    _arrays.need("radii_mm", radii_mm, (n,), "float64", tensor=False)
+    _arrays.need("values", values, (n,), "uint8", tensor=False)
     spacing = np.asarray(spacing_mm, np.float64)
     if spacing.shape != (3,):
         raise ValueError(f"spacing_mm has shape {spacing.shape}, (3,) is needed: mm along x, y, z")

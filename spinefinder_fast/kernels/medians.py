@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,11 +45,11 @@ def label_medians(
     label is rounded half to even; NaN, and what rounds to a number outside 1..n_labels, votes for nothing.
 
     Args:
-        labels: (x, y, z) uint8 or float32, any strides, NumPy or CUDA tensor. 0 and labels above `n_labels` vote for
+        labels: (x, y, z) uint8 or float32, any strides, NumPy or tensor. 0 and labels above `n_labels` vote for
             nothing.
         mask: (x, y, z) uint8, any strides, where the labels are; voxels with 0 do not vote. None lets all vote.
         n_labels: number of labels, 1..255.
-        threads: at most so many threads; None takes every processor. CUDA tensors ignore it.
+        threads: at most so many threads; None takes every processor. CUDA ignores it.
 
     Returns:
         Statistics of every label, in NumPy arrays: for a CUDA tensor this waits for the current stream.
@@ -62,23 +62,20 @@ def label_medians(
     _arrays.need("labels", labels, ("x", "y", "z"), ("uint8", "float32"))
     if mask is not None:
         _arrays.need("mask", mask, tuple(labels.shape), "uint8")
-    cuda = _arrays.need_one_place(labels=labels, mask=labels if mask is None else mask)
     if not isinstance(n_labels, int | np.integer):
         raise TypeError(f"n_labels is {n_labels!r}, a whole number is needed")
     if not 1 <= n_labels <= 255:
         raise ValueError(f"n_labels is {n_labels}, 1 to 255 is needed")
-    is_float = str(labels.dtype).endswith("float32")
     x, y, z = map(int, labels.shape)
     size = (int(n_labels), x + y + z)
-    if cuda:
-        import torch
-
-        counts = torch.zeros(size, dtype=torch.int64, device=labels.device)
-        count_cuda = _kernels.label_histograms_float32_cuda if is_float else _kernels.label_histograms_uint8_cuda
-        count_cuda(labels, mask, counts, _arrays.stream_of(labels))
-        histograms = counts.cpu().numpy()
-    else:
-        histograms = np.zeros(size, np.int64)
-        count = _kernels.label_histograms_float32 if is_float else _kernels.label_histograms_uint8
-        count(labels, mask, histograms, _arrays.threads_or_all(threads))
+    with _arrays.run_on(threads, labels=labels, mask=labels if mask is None else mask) as how:
+        counts = np.zeros(size, np.int64) if isinstance(labels, np.ndarray) else labels.new_zeros(size, dtype=_int64())
+        _kernels.label_histograms(labels, mask, counts, *how)
+    histograms = counts if isinstance(counts, np.ndarray) else counts.cpu().numpy()
     return LabelMedians(*_kernels.label_statistics(histograms, (x, y, z)))
+
+
+def _int64() -> Any:
+    import torch
+
+    return torch.int64

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the kernels compute, in plain NumPy: to be read, and to test every compiled form against.
 
-Names, arguments and answers are those of `spinefinder_fast.kernels`, to the last bit; arguments are not checked.
+Names, arguments and answers are those of `spinefinder_fast.kernels`, to the last bit but for `stitch_probability`;
+arguments are not checked.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from spinefinder_fast.anatomy import N_LABELS
 from spinefinder_fast.kernels.medians import LabelMedians
+from spinefinder_fast.kernels.stitch import AS_IT_IS, Normalisation
 
 
 def rasterize_discs(
@@ -67,20 +69,27 @@ def rasterize_spheres(
 
 
 def extract_patches(
-    volume: NDArray[np.float32], origins: NDArray[np.int64], patch_shape: Sequence[int], pad_value: float
-) -> NDArray[np.float32]:
-    """Each patch: a block of padding, and the part of the volume that it meets."""
-    patches = np.full((len(origins), *patch_shape), pad_value, np.float32)
+    volume: NDArray[Any],
+    origins: NDArray[np.int64],
+    patch_shape: Sequence[int],
+    pad_value: float,
+    normalisation: Normalisation = AS_IT_IS,
+    dtype: str = "float32",
+) -> NDArray[Any]:
+    """Each patch: a block of padding, and the part of the normalised volume that it meets."""
+    subtract, multiply, low, high = map(np.float32, normalisation)
+    intensities = np.clip((volume.astype(np.float32) - subtract) * multiply, low, high).astype(dtype)
+    patches = np.full((len(origins), *patch_shape), pad_value, dtype)
     for patch, origin in zip(patches, origins, strict=True):
-        low = np.maximum(origin, 0)
-        high = np.minimum(origin + patch_shape, volume.shape)
-        if (low < high).all():
-            patch[_box(low - origin, high - origin)] = volume[_box(low, high)]
+        first = np.maximum(origin, 0)
+        end = np.minimum(origin + patch_shape, volume.shape)
+        if (first < end).all():
+            patch[_box(first - origin, end - origin)] = intensities[_box(first, end)]
     return patches
 
 
 def stitch_patches(
-    patches: NDArray[np.float32], origins: NDArray[np.int64], margin: Sequence[int], out: NDArray[Any]
+    patches: NDArray[Any], origins: NDArray[np.int64], margin: Sequence[int], out: NDArray[Any]
 ) -> NDArray[Any]:
     """Each patch's centre, cut at the volume's border, assigned in order."""
     for patch, origin in zip(patches, origins, strict=True):
@@ -92,12 +101,40 @@ def stitch_patches(
 
 
 def stitch_mask(
-    patches: NDArray[np.float32], origins: NDArray[np.int64], margin: Sequence[int], out: NDArray[np.uint8]
+    patches: NDArray[Any], origins: NDArray[np.int64], margin: Sequence[int], out: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
     """`stitch_patches` of the argmax."""
     vertebra = patches[:, 1:] > patches[:, :1]
-    stitch_patches(vertebra, origins, margin, out[None])  # type: ignore[arg-type]
+    stitch_patches(vertebra, origins, margin, out[None])
     return out
+
+
+def stitch_probability(
+    patches: NDArray[Any], origins: NDArray[np.int64], margin: Sequence[int], out: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """`stitch_patches` of the softmax, rounded once. Here alone the kernels may differ, in the last places."""
+    logits = patches.astype(np.float64)
+    with np.errstate(over="ignore"):  # exp(large) is infinite, and its share 0
+        vertebra = 1 / (1 + np.exp(logits[:, :1] - logits[:, 1:]))
+    stitch_patches(vertebra, origins, margin, out[None])
+    return out
+
+
+def blend_patches(
+    patches: NDArray[Any],
+    origins: NDArray[np.int64],
+    window: NDArray[np.float32],
+    total: NDArray[np.float32],
+    weight: NDArray[np.float32],
+) -> None:
+    """Patch after patch added, times the window; and the window itself."""
+    for patch, origin in zip(patches.astype(np.float32), origins, strict=True):
+        low = np.maximum(origin, 0)
+        high = np.minimum(origin + window.shape, weight.shape)
+        if (low < high).all():
+            to, of = _box(low, high), _box(low - origin, high - origin)
+            weight[to] += window[of]
+            total[(slice(None), *to)] += window[of] * patch[(slice(None), *of)]
 
 
 def label_medians(

@@ -208,7 +208,8 @@ class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def _image(
         self, scan: TrainingScan, origin: tuple[int, int, int], shape: tuple[int, int, int]
     ) -> NDArray[np.float32]:
-        return extract_patches(scan.array, np.array([origin], np.int64), shape, self._outside)
+        patch: NDArray[np.float32] = extract_patches(scan.array, np.array([origin], np.int64), shape, self._outside)
+        return patch
 
 
 def _random_origin(

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import functools
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,44 +25,54 @@ def without_cuda() -> str:
     return "" if torch.cuda.is_available() else "no CUDA device, or a torch without CUDA"
 
 
-def _on_device(kernel: Any, inputs: tuple[int, ...], output: int | None) -> Any:
-    """A kernel on CUDA tensors that takes and gives NumPy arrays; `output` is the argument written in place."""
+class _OnTensors:
+    """The kernels on tensors of a device, which take and give NumPy arrays: every large argument is moved there, and
+    what was written is copied back."""
 
-    def upload(array: Any) -> Any:
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def __getattr__(self, name: str) -> Any:
+        kernel, (inputs, outputs) = getattr(kernels, name), _LARGE[name]
+
+        def run(*args: Any, **options: Any) -> Any:
+            moved = [self._move(a) if i in inputs + outputs and a is not None else a for i, a in enumerate(args)]
+            result = kernel(*moved, **options)
+            for i in outputs:
+                args[i][...] = moved[i].cpu().numpy()
+                result = args[i] if result is moved[i] else result
+            return result.cpu().numpy() if hasattr(result, "cpu") else result
+
+        return run
+
+    def _move(self, array: Any) -> Any:
         import torch
 
         # torch has no negative strides; every other layout survives the way to the device.
-        return torch.from_numpy(array.copy() if any(s < 0 for s in array.strides) else array).cuda()
-
-    def run(*args: Any, threads: int | None = None) -> Any:
-        moved = [upload(a) if i in inputs and a is not None else a for i, a in enumerate(args)]
-        result = kernel(*moved)
-        if output is None:
-            return result.cpu().numpy() if hasattr(result, "cpu") else result
-        args[output][...] = moved[output].cpu().numpy()
-        return args[output]
-
-    return run
+        return torch.from_numpy(array.copy() if any(s < 0 for s in array.strides) else array).to(self.device)
 
 
-def _ignoring_threads(kernel: Any) -> Any:
-    return lambda *args, threads=None: kernel(*args)
+class _Reference:
+    """The twins in NumPy, which know no threads."""
+
+    def __getattr__(self, name: str) -> Any:
+        twin = getattr(reference, name)
+        return lambda *args, threads=None, **options: twin(*args, **options)
 
 
-_NAMES = ("rasterize_discs", "rasterize_spheres", "extract_patches", "stitch_patches", "stitch_mask", "label_medians")
-_MOVED = {
-    "rasterize_discs": ((0,), 0),
-    "rasterize_spheres": ((0,), 0),
-    "extract_patches": ((0,), None),
-    "stitch_patches": ((0, 3), 3),
-    "stitch_mask": ((0, 3), 3),
-    "label_medians": ((0, 1), None),
+_LARGE: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "rasterize_discs": ((), (0,)),
+    "rasterize_spheres": ((), (0,)),
+    "extract_patches": ((0,), ()),
+    "stitch_patches": ((0,), (3,)),
+    "stitch_mask": ((0,), (3,)),
+    "stitch_probability": ((0,), (3,)),
+    "blend_patches": ((0, 2), (3, 4)),
+    "label_medians": ((0, 1), ()),
 }
-_FORMS = {
-    "reference": SimpleNamespace(**{name: _ignoring_threads(getattr(reference, name)) for name in _NAMES}),
-    "cpp": kernels,
-    "cuda": SimpleNamespace(**{name: _on_device(getattr(kernels, name), *_MOVED[name]) for name in _NAMES}),
-}
+"""Which arguments are volumes: those that are read, and those that are written in place."""
+
+_FORMS = {"reference": _Reference(), "cpp": kernels, "tensor": _OnTensors("cpu"), "cuda": _OnTensors("cuda")}
 
 
 def form(name: str) -> Any:
@@ -73,8 +82,9 @@ def form(name: str) -> Any:
     return _FORMS[name]
 
 
-every_form = pytest.mark.parametrize("name", ["reference", "cpp", pytest.param("cuda", marks=pytest.mark.gpu)])
-compiled_form = pytest.mark.parametrize("name", ["cpp", pytest.param("cuda", marks=pytest.mark.gpu)])
+_COMPILED = ["cpp", "tensor", pytest.param("cuda", marks=pytest.mark.gpu)]
+every_form = pytest.mark.parametrize("name", ["reference", *_COMPILED])
+compiled_form = pytest.mark.parametrize("name", _COMPILED)
 
 
 def sides(largest: int) -> st.SearchStrategy[int]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 
@@ -14,21 +15,59 @@ from spinefinder_fast import _kernels
 from .forms import without_cuda
 
 
-class DeviceArray:
-    """Claims to be on a device."""
+class _DLTensor(ctypes.Structure):
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("device", ctypes.c_int32 * 2),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.c_void_p),
+        ("byte_offset", ctypes.c_uint64),
+    ]
 
-    def __init__(self, typestr: str, shape: tuple[int, ...]) -> None:
-        self.__cuda_array_interface__ = {
-            "shape": shape,
-            "typestr": typestr,
-            "data": (4096, False),
-            "version": 3,
-            "strides": None,
-        }
+
+class _Managed(ctypes.Structure):
+    _fields_ = [
+        ("version", ctypes.c_uint32 * 2),
+        ("manager", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+        ("flags", ctypes.c_uint64),
+        ("tensor", _DLTensor),
+    ]
+
+
+class Foreign:
+    """An array of another library: it shows itself by DLPack alone, and claims to be wherever it is told."""
+
+    CPU, CUDA, ROCM = 1, 2, 10
+
+    def __init__(self, typestr: str, shape: tuple[int, ...], device: int = CUDA, flags: int = 0, major: int = 1):
+        self.memory = np.zeros(shape, typestr if typestr[0] != "b" else "u2")
+        self.shape = (ctypes.c_int64 * len(shape))(*shape)
+        tensor = _DLTensor(
+            self.memory.ctypes.data,
+            (device, 0),
+            len(shape),
+            {"i": 0, "u": 1, "f": 2, "b": 4}[typestr[0]],
+            8 * int(typestr[1:]),
+            1,
+            self.shape,
+            None,
+            0,
+        )
+        self.managed = _Managed((major, 0), None, None, flags, tensor)
+
+    def __dlpack__(self, *, stream: int, max_version: tuple[int, int]) -> object:
+        new = ctypes.pythonapi.PyCapsule_New
+        new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+        return new(ctypes.addressof(self.managed), b"dltensor_versioned", None)
 
 
 def one_disc() -> tuple[object, ...]:
-    return np.zeros((1, 2, 3)), np.ones(1), np.ones(1, np.uint8), (1.0, 1.0, 1.0), 0
+    return np.zeros((1, 2, 3)), np.ones(1), np.ones(1, np.uint8), (1.0, 1.0, 1.0), 1, 0
 
 
 def test_kernels_import_neither_torch_nor_a_cuda_library():
@@ -40,31 +79,72 @@ def test_kernels_import_neither_torch_nor_a_cuda_library():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+FIRST = np.zeros((1, 3), np.int64)
+AS_IT_IS = (0.0, 1.0, -np.inf, np.inf)
+
+
 @pytest.mark.skipif(not _kernels.cuda, reason="this build has no CUDA kernels")
 @pytest.mark.skipif(not without_cuda(), reason="this machine has a CUDA device")
 def test_without_a_device_one_clear_error():
     no_device = pytest.raises(RuntimeError, match=r"CUDA: no usable device \(.+\); pass NumPy arrays")
-    first = np.zeros((1, 3), np.int64)
-    volume, mask = DeviceArray("<f4", (2, 2, 2)), DeviceArray("|u1", (2, 2, 2))
+    volume, mask = Foreign("f4", (2, 2, 2)), Foreign("u1", (2, 2, 2))
     with no_device:
-        _kernels.rasterize_discs_cuda(mask, *one_disc())
+        _kernels.rasterize_discs(mask, *one_disc())
     with no_device:
-        _kernels.extract_patches_cuda(volume, first, 0.0, DeviceArray("<f4", (1, 2, 2, 2)), 0)
+        _kernels.extract_patches(volume, FIRST, AS_IT_IS, 0.0, Foreign("b2", (1, 2, 2, 2)), 1, 0)
     with no_device:
-        _kernels.stitch_mask_cuda(DeviceArray("<f4", (1, 2, 2, 2, 2)), first, (0, 0, 0), mask, 0)
+        _kernels.stitch_mask(Foreign("f2", (1, 2, 2, 2, 2)), FIRST, (0, 0, 0), mask, 1, 0)
     with no_device:
-        _kernels.label_histograms_float32_cuda(volume, mask, DeviceArray("<i8", (26, 6)), 0)
+        _kernels.label_histograms(volume, mask, Foreign("i8", (26, 6)), 1, 0)
 
 
-@pytest.mark.skipif(not _kernels.cuda, reason="this build has no CUDA kernels")
-def test_device_arrays_are_checked_before_the_device():
-    with pytest.raises(TypeError, match="out: another element type"):
-        _kernels.rasterize_discs_cuda(DeviceArray("<f4", (2, 2, 2)), *one_disc())
-    with pytest.raises(ValueError, match="out: another number of axes"):
-        _kernels.rasterize_discs_cuda(DeviceArray("|u1", (2, 2)), *one_disc())
+@pytest.mark.skipif(_kernels.cuda, reason="this build has CUDA kernels")
+def test_without_cuda_kernels_one_clear_error():
+    with pytest.raises(RuntimeError, match="no CUDA kernels"):
+        _kernels.rasterize_discs(Foreign("u1", (2, 2, 2)), *one_disc())
 
 
-def test_arrays_with_broken_strides_are_refused():
+@pytest.mark.parametrize(
+    ("out", "error", "message"),
+    [
+        (Foreign("f4", (2, 2, 2), Foreign.CPU), TypeError, "out: another element type"),
+        (Foreign("u1", (2, 2), Foreign.CPU), ValueError, "out: another number of axes"),
+        (Foreign("u1", (2, 2, 2), Foreign.CPU, flags=1), ValueError, "out is read-only"),
+        (Foreign("u1", (2, 2, 2), Foreign.CPU, major=2), TypeError, "out: a plain array in host or CUDA memory"),
+        (Foreign("u1", (2, 2, 2), Foreign.ROCM), TypeError, "out: a plain array in host or CUDA memory"),
+        (bytearray(8), TypeError, "out: an array is needed"),
+    ],
+)
+def test_arrays_of_other_libraries_are_checked(out, error, message):
+    with pytest.raises(error, match=message):
+        _kernels.rasterize_discs(out, *one_disc())
+
+
+def test_an_array_of_another_library_is_written_in_place():
+    out = Foreign("u1", (2, 2, 3), Foreign.CPU)
+    _kernels.rasterize_discs(out, *one_disc())
+    assert out.memory.tolist() == [[[1, 0, 0], [1, 0, 0]], [[1, 0, 0], [0, 0, 0]]]
+
+
+def test_host_and_device_do_not_mix():
+    with pytest.raises((ValueError, RuntimeError), match=r"arrays are in host and in device memory|no CUDA kernels"):
+        _kernels.stitch_mask(Foreign("f4", (1, 2, 2, 2, 2)), FIRST, (0, 0, 0), np.zeros((2, 2, 2), np.uint8), 1, 0)
+
+
+@pytest.mark.parametrize("dtype", ["i8", "?", "c8"])
+def test_elements_without_a_kernel_are_refused(dtype):
+    out = np.zeros((1, 2, 2, 2), np.float32)
+    with pytest.raises(TypeError, match="volume: no kernel for elements"):
+        _kernels.extract_patches(np.zeros((2, 2, 2), dtype), FIRST, AS_IT_IS, 0.0, out, 1, 0)
+
+
+def test_broken_memory_layouts_are_refused():
+    out = np.zeros((1, 2, 2, 2), np.float32)
     records = np.zeros((4, 4, 4), [("flag", np.uint8), ("value", np.float32)])
     with pytest.raises(ValueError, match="strides that are no whole elements"):
-        _kernels.extract_patches(records["value"], np.zeros((1, 3), np.int64), 0.0, np.zeros((1, 2, 2, 2), "f4"), 1)
+        _kernels.extract_patches(records["value"], FIRST, AS_IT_IS, 0.0, out, 1, 0)
+    odd = np.frombuffer(bytes(4 * 27 + 1), np.float32, 27, offset=1).reshape(3, 3, 3)
+    with pytest.raises(ValueError, match="volume is not aligned"):
+        _kernels.extract_patches(odd, FIRST, AS_IT_IS, 0.0, out, 1, 0)
+    with pytest.raises(TypeError, match="the native byte order"):
+        _kernels.extract_patches(np.zeros((3, 3, 3), ">f4"), FIRST, AS_IT_IS, 0.0, out, 1, 0)
