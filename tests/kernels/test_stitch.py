@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import mmap
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -397,3 +399,24 @@ def test_tensors_are_checked():
         stitch_mask(logits.to("meta"), FIRST, (0, 0, 0), out.to("meta"))
     with pytest.raises(ValueError, match=r"different devices \(patches on meta, out on cpu\)"):
         stitch_mask(logits.to("meta"), FIRST, (0, 0, 0), out.numpy())
+
+
+@pytest.mark.slow
+def test_volumes_of_more_than_two_to_the_31_voxels():
+    # Memory without pages: only what is written or read becomes real.
+    shape = (1300, 1300, 1300)
+    size = int(np.prod(shape))
+    assert size > 2**31
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    volume = np.frombuffer(memory, np.uint8).reshape(shape)
+    logits = np.random.default_rng(0).normal(size=(1, 2, 6, 5, 8)).astype(np.float32)
+    origin = np.array([[1295, 1296, 1294]])
+    for order in ((0, 1, 2), (2, 0, 1)):
+        view = volume.transpose(order)
+        stitch_mask(logits, origin, (0, 0, 0), view)
+        expected = np.zeros((6, 5, 8), np.uint8)
+        expected[:5, :4, :6] = logits[0, 1, :5, :4, :6] > logits[0, 0, :5, :4, :6]
+        assert expected.any()
+        assert view[1295:, 1296:, 1294:].tolist() == expected[:5, :4, :6].tolist()
+        np.testing.assert_array_equal(extract_patches(view, origin, (6, 5, 8), 0.0)[0], expected)
+        view[1295:, 1296:, 1294:] = 0
