@@ -1,6 +1,7 @@
 # make demo    build, install, find the vertebrae of a synthetic scan, show a table and a picture
 # make test    build, install, run the tests
 # make lint    types, style and format
+# make sanitize  the kernels' own tests under the address, undefined-behaviour and thread sanitizers
 # make bench   the kernels against the plain baselines: a table of ratios, kept in README.md and docs/benchmarks.md
 # make bench-all  those, the networks and the pipeline
 # make weights train the shipped weights again (hours); DATA names the folder of scans and label maps
@@ -9,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: demo test lint bench bench-all weights clean
+.PHONY: demo test lint sanitize bench bench-all weights clean
 
 demo: $(VENV)/installed
 	rm -rf demo
@@ -25,7 +26,7 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/clang-format --dry-run --Werror $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+	$(BIN)/clang-format --dry-run --Werror $(shell find csrc tests/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
 BENCH := $(BIN)/python -m pytest --benchmark-enable
 
@@ -34,6 +35,13 @@ bench: $(VENV)/bench
 
 bench-all: bench
 	$(BENCH) benchmarks/networks benchmarks/pipeline --benchmark-group-by=group --benchmark-columns=median,iqr,rounds
+
+sanitize: $(VENV)/installed
+	for preset in asan tsan; do \
+		PATH="$(abspath $(BIN)):$$PATH" cmake --preset $$preset && \
+		PATH="$(abspath $(BIN)):$$PATH" cmake --build --preset $$preset --target kernel_tests && \
+		build/$$preset/kernel_tests || exit 1; \
+	done
 
 RECIPE ?= spinefinder_fast/training/recipes/first.toml
 weights: $(VENV)/installed

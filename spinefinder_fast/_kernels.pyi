@@ -18,6 +18,7 @@ _Float4 = tuple[float, float, float, float]
 
 cuda: bool
 
+def set_bytes_per_thread(bytes: int) -> None: ...
 def rasterize_discs(
     out: Any, segments_vox: _F64, radii_mm: _F64, values: _U8, spacing_mm: _Float3, threads: int, stream: int
 ) -> None: ...

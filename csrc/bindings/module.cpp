@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bindings/arrays.h"
+#include "support/parallel.h"
 
 PYBIND11_MODULE(_kernels, module) {
     module.doc() = "Compiled kernels. Use spinefinder_fast.kernels, which checks its arguments and says what is wrong.";
@@ -8,6 +9,9 @@ PYBIND11_MODULE(_kernels, module) {
 #else
     module.attr("cuda") = false;
 #endif
+    module.def(
+        "set_bytes_per_thread", [](int64_t bytes) { spf::bytes_per_thread = bytes > 0 ? bytes : 1; },
+        spf::py::arg("bytes"), "Work for which a thread is started; for tests.");
     spf::bind_discs(module);
     spf::bind_stitch(module);
     spf::bind_medians(module);

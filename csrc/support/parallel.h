@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <system_error>
@@ -10,10 +11,13 @@
 
 namespace spf {
 
-/// How many of `threads` are worth starting for work on so many bytes: starting one costs about as long (100 us) as
-/// another needs for a MiB or two.
+/// Bytes of work for which a thread is worth starting: that costs about as long (100 us) as another thread needs for a
+/// MiB or two. Tests set it to 1, so that small work is shared out as well.
+inline std::atomic<int64_t> bytes_per_thread{int64_t{2} << 20};
+
+/// How many of `threads` are worth starting for work on so many bytes.
 inline int threads_worth(int64_t bytes, int threads) {
-    return static_cast<int>(std::clamp<int64_t>(bytes / (int64_t{2} << 20), 1, std::max(threads, 1)));
+    return static_cast<int>(std::clamp<int64_t>(bytes / bytes_per_thread, 1, std::max(threads, 1)));
 }
 
 /// Number of chunks that `parallel_chunks` makes of n items: at least one, at most one per item.

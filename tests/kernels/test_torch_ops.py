@@ -20,8 +20,6 @@ from spinefinder_fast.kernels import torch_ops  # noqa: E402  (needs torch)
 SHAPE, PATCH, MARGIN = (17, 12, 20), (12, 10, 12), (3, 2, 3)
 ORIGINS = torch.from_numpy(patch_origins(SHAPE, PATCH, MARGIN))
 SEGMENTS = torch.tensor([[[8, 6, 3], [9, 5, 11]], [[9, 5, 11], [7, 6, 18]]], dtype=torch.float64)
-    [[[8.0, 6.0, 3.0], [9.0, 5.0, 11.0]], [[9.0, 5.0, 11.0], [7.0, 6.0, 18.0]]], dtype=torch.float64
-)
 CENTRES = SEGMENTS[:, 0].contiguous()
 RADII, VALUES = torch.tensor([4.0, 3.5], dtype=torch.float64), torch.tensor([20, 21], dtype=torch.uint8)
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]

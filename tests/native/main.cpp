@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels without Python, for sanitizers: drawn calls on memory of exactly the right size, against plain loops.
+#include "check.h"
+#include "support/parallel.h"
+
+int main() {
+    spf::bytes_per_thread = 1;  // as many threads as are asked for, however small the work
+    spf::test::test_stitch();
+    std::puts("kernel_tests: all hold");
+    return 0;
+}
