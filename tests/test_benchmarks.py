@@ -32,7 +32,7 @@ def test_the_tables_are_what_the_saved_ratios_give(path):
     assert text == tables.texts()[path], "write them with: python -m benchmarks.kernels.tables"
 
 
-MACHINE = dict.fromkeys(["cpu", "cores", "system", "python", "numpy", "torch", "date"], "?")
+MACHINE = dict.fromkeys(["cpu", "cores", "system", "python", "numpy", "torch", "date"], "?") | {"load": 0.0}
 
 
 def row(**changes):
@@ -47,7 +47,7 @@ def row(**changes):
         "device": "cpu",
         "median_s": 0.0012,
         "peak_mb": 0.4,
-        "against_median_s": 1.4814,
+        "against_s": 1.4814,
         "against_peak_mb": None,
         "note": "",
         **changes,
@@ -63,18 +63,23 @@ def test_a_row_says_whether_it_reaches_its_target():
 
 
 def test_the_tables_show_units_targets_and_what_falls_short():
-    assert tables.markdown([row()]).splitlines()[2] == (
-        "| k | 2x3x4 | loops | 1234 | ≥ 1000 |  | 1.2 ms | 1.48 s | 0 |  |"
-    )
-    short = row(against="reading", better="lower", target=2, ratio=2.5, note="Why.")
+    short = row(against="reading", better="lower", target=2, ratio=2.5, note="Why.", against_peak_mb=3.2)
+    assert tables.markdown([row(), short]).splitlines()[2:] == [
+        "| k | 2x3x4 | loops | 1234 | ≥ 1000 |  | 1.2 ms | 1.48 s | 0 |  |",
+        "| k | 2x3x4 | reading | 2.5 | ≤ 2 | short | 1.2 ms | 1.48 s | 0 | 3 |",
+    ]
+    assert tables.text([row(), short]).count("short") == 1
     page = tables.page([row(), short], {"cpu": MACHINE})
-    assert page.count(" short |") == 1
-    assert "- k, 2x3x4, against reading: 2.5, wanted ≤ 2. Why." in page
+    assert "- k, 2x3x4, against reading: 2.5, wanted ≤ 2\n" in page
+    assert "- k, against reading: Why." in page
+    assert "busy" not in page
+    assert "Not run: the CUDA kernels" in page
+    assert "busy" in tables.page([row()], {"cpu": {**MACHINE, "load": 1.5}})
 
 
 def test_the_readme_shows_the_full_volume_on_the_cpu():
     rows = [row(), row(size="small"), row(device="a GPU"), row(against="1x")]
-    assert tables.readme(rows) == tables.readme(rows[:1])
+    assert tables.readme(rows, {"cpu": MACHINE}) == tables.readme(rows[:1], {"cpu": MACHINE})
 
 
 def test_a_run_replaces_the_rows_of_its_devices_only(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from datetime import UTC, datetime
@@ -11,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from . import tables
-from .memory import peak_rise
+from . import gpu, memory, tables
 from .ways import Measurement, rows
 
 SECONDS = 1.0
@@ -20,6 +20,7 @@ SECONDS = 1.0
 PATIENCE = 3.0
 
 MEASUREMENTS = pytest.StashKey[list[Measurement]]()
+LOAD = pytest.StashKey[float]()
 
 
 def pytest_addoption(parser):
@@ -28,34 +29,47 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[MEASUREMENTS] = []
+    config.stash[LOAD] = os.getloadavg()[0]
+    # A way may find that what it needs is missing, and skip.
+    config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used at all")
 
 
 @pytest.fixture
 def measure(benchmark, request):
-    """Calls `way.run` with the arguments again and again; returns its answer."""
+    """Calls `way.run` with the arguments again and again; returns its answer.
+
+    Benchmarks marked "gpu" run on the CUDA device, which every call waits for, and skip where there is none.
+    `moved_bytes` is what a call reads and writes at the least; copying is given as many.
+    """
     way, size = request.node.callspec.params["way"], request.node.callspec.params["size"]
     kernel = request.node.originalname.removeprefix("test_")
     benchmark.group = f"{kernel} {size}"
+    device, rise, call = "cpu", memory.rise, way.run
+    if request.node.get_closest_marker("gpu"):
+        device, rise, call = gpu.name(), gpu.rise, gpu.waited_for(way.run)
 
-    def run(*args: Any) -> Any:
+    def run(*args: Any, moved_bytes: int | None = None) -> Any:
+        if way.run is gpu.copy:
+            args = gpu.buffers(moved_bytes)
         if way.once:
-            answer, peak_mb = peak_rise(partial(benchmark.pedantic, way.run, args))
+            answer, peak_mb = rise(partial(benchmark.pedantic, call, args))
         else:
             start = time.perf_counter()
-            _, peak_mb = peak_rise(partial(way.run, *args))
+            _, peak_mb = rise(partial(call, *args))
             seconds = time.perf_counter() - start
             rounds = max(3 if seconds < PATIENCE else 1, min(1000, int(SECONDS / seconds)))
-            answer = benchmark.pedantic(way.run, args, rounds=rounds)
+            answer = benchmark.pedantic(call, args, rounds=rounds)
         if benchmark.enabled:
-            median_s = benchmark.stats.stats.median
-            found = Measurement(kernel, size, request.function.sizes, "cpu", way, median_s, peak_mb)
+            stats = benchmark.stats.stats
+            seconds = stats.min if way.better == "lower" else stats.median
+            found = Measurement(kernel, size, request.function.sizes, device, way, seconds, peak_mb, moved_bytes)
             request.config.stash[MEASUREMENTS].append(found)
         return answer
 
     return run
 
 
-def machine() -> dict[str, Any]:
+def machine(load: float) -> dict[str, Any]:
     import cpuinfo
     import numpy as np
     import torch
@@ -67,6 +81,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "torch": torch.__version__,
+        "load": round(load, 1),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
     }
 
@@ -82,6 +97,6 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
     terminalreporter.write_line(tables.text(found))
     if config.getoption("--save-ratios"):
         if exitstatus == pytest.ExitCode.OK:
-            tables.save(found, machine())
+            tables.save(found, machine(config.stash[LOAD]))
         else:
             terminalreporter.write_line("Not saved: a benchmark failed.", red=True)

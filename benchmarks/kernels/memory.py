@@ -12,7 +12,7 @@ from typing import Any
 PROCESS = Path("/proc/self")
 
 
-def peak_rise(call: Callable[[], Any]) -> tuple[Any, float | None]:
+def rise(call: Callable[[], Any]) -> tuple[Any, float | None]:
     """The answer of a call and the rise of resident memory during it, MB (10^6 bytes); None where Linux is not."""
     gc.collect()
     try:

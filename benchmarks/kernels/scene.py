@@ -13,15 +13,20 @@ from spinefinder_fast.kernels import rasterize_discs
 SIZES = {"small": (75, 75, 150), "middle": (150, 150, 300), "full": (300, 300, 600)}
 """The same body at 4, 2 and 1 mm: voxels like 1 : 8 : 64. The full one is a scan of the whole body's length."""
 
+HUGE = {"huge": (1024, 1024, 1280)}
+"""The same body for a GPU: over 1 GB of bytes."""
+
+SHAPES = SIZES | HUGE
+
 
 def spacing_mm(size: str) -> tuple[float, float, float]:
-    return (600.0 / SIZES[size][2],) * 3
+    return (600.0 / SHAPES[size][2],) * 3
 
 
 @cache
 def centroids(size: str) -> tuple[np.ndarray, np.ndarray]:
     """Labels (24,) and centroids (24, 3), voxels, of a bent spine."""
-    nx, ny, nz = SIZES[size]
+    nx, ny, nz = SHAPES[size]
     t = np.linspace(0, 1, 24)
     points = [nx / 2 + 0.05 * nx * np.sin(5 * t), ny / 2 + 0.1 * ny * np.cos(6 * t), nz * (0.95 - 0.9 * t)]
     return np.arange(1, 25), np.stack(points, axis=1)
@@ -41,4 +46,4 @@ def discs(size: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, f
 @cache
 def labels(size: str) -> np.ndarray:
     """(x, y, z) uint8: the dense labels of that spine."""
-    return rasterize_discs(np.empty(SIZES[size], np.uint8), *discs(size))
+    return rasterize_discs(np.empty(SHAPES[size], np.uint8), *discs(size))

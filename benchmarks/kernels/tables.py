@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ Row = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 RATIOS = Path("benchmarks/results/kernels.json")
 MACHINES = Path("benchmarks/results/machines.json")
+
+BUSY = 0.5
+"""A load average above this is another's work."""
 
 
 def missed(row: Row) -> bool:
@@ -46,6 +50,10 @@ def _megabytes(value: float | None) -> str:
     return "" if value is None else f"{value:.0f}"
 
 
+def _rate(row: Row) -> str:
+    return f"{row['gb_per_s']:.3g}" if "gb_per_s" in row else ""
+
+
 def _short(row: Row) -> str:
     return "short" if missed(row) else ""
 
@@ -58,64 +66,82 @@ COLUMNS = {
     "target": _target,
     " ": _short,
     "ours": lambda row: _seconds(row["median_s"]),
-    "theirs": lambda row: _seconds(row["against_median_s"]),
+    "theirs": lambda row: _seconds(row["against_s"]),
     "ours, MB": lambda row: _megabytes(row["peak_mb"]),
     "theirs, MB": lambda row: _megabytes(row["against_peak_mb"]),
+    "ours, GB/s": _rate,
 }
-BRIEFLY = ("kernel", "against", "ratio", "target", " ")
-NUMBERS = ("ratio", "ours", "theirs", "ours, MB", "theirs, MB")
+NUMBERS = ("ratio", "ours", "theirs", "ours, MB", "theirs, MB", "ours, GB/s")
+
+
+def _lines(rows: list[Row], names: Iterable[str]) -> list[list[str]]:
+    return [list(names), *([COLUMNS[name](row) for name in names] for row in rows)]
+
+
+def _used(rows: list[Row]) -> list[str]:
+    """The columns that these rows have something in."""
+    return [name for name, cell in COLUMNS.items() if any(map(cell, rows))]
 
 
 def text(rows: list[Row]) -> str:
     """A table for the terminal."""
-    lines = [list(COLUMNS), *([column(row) for column in COLUMNS.values()] for row in rows)]
+    names = _used(rows)
+    lines = _lines(rows, names)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    sides = [">" if name in NUMBERS else "<" for name in COLUMNS]
+    sides = [">" if name in NUMBERS else "<" for name in names]
     return "\n".join(
         "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)).rstrip()
         for line in lines
     )
 
 
-def markdown(rows: list[Row], names: tuple[str, ...] = tuple(COLUMNS)) -> str:
+def markdown(rows: list[Row], names: Sequence[str] | None = None) -> str:
     """A table of Markdown."""
+    names = names or _used(rows)
+    head, *body = _lines(rows, names)
     rule = ["---:" if name in NUMBERS else "---" for name in names]
-    lines = [list(names), rule, *([COLUMNS[name](row) for name in names] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, rule, *body])
 
 
-def readme(rows: list[Row]) -> str:
+def readme(rows: list[Row], machines: dict[str, dict[str, Any]]) -> str:
     """What the README shows: the full volume on the CPU."""
     full = [row for row in rows if row["device"] == "cpu" and row["size"] == "full" and row["against"] != "1x"]
-    return markdown(full, BRIEFLY)
+    return markdown(full, ("kernel", "against", "ratio", "target", " ")) + "\n\n" + _machine(machines["cpu"])
 
 
 def page(rows: list[Row], machines: dict[str, dict[str, Any]]) -> str:
     """What docs/benchmarks.md shows: everything, device by device."""
     parts = []
     for device in dict.fromkeys(row["device"] for row in rows):
-        m = machines[device]
         mine = [row for row in rows if row["device"] == device]
-        parts.append(
-            f"### {device}\n\n{m['cpu']}, {m['cores']} cores; Python {m['python']}, NumPy {m['numpy']}, "
-            f"torch {m['torch']}; {m['system']}; {m['date']}."
-        )
-        parts.append(markdown(mine))
-        if short := [row for row in mine if missed(row)]:
-            parts.append("Short of the target:\n")
-            parts[-1] += "\n".join(
-                f"- {row['kernel']}, {row['shape']}, against {row['against']}: {_ratio(row)}, wanted {_target(row)}. "
-                f"{row['note']}".rstrip()
-                for row in short
-            )
+        parts += [f"### {device}", _machine(machines[device]), markdown(mine)]
+        short = [
+            f"- {row['kernel']}, {row['shape']}, against {row['against']}: {_ratio(row)}, wanted {_target(row)}"
+            for row in mine
+            if missed(row)
+        ]
+        parts.append("\n".join(["Short of the target:\n", *short]) if short else "Nothing falls short of its target.")
+        notes = dict.fromkeys(f"- {r['kernel']}, against {r['against']}: {r['note']}" for r in mine if r["note"])
+        if notes:
+            parts.append("\n".join(["Notes:\n", *notes]))
     if all(row["device"] == "cpu" for row in rows):
-        parts.append("Not run: the CUDA kernels. No run had a GPU.")
+        parts.append("Not run: the CUDA kernels (`benchmarks/kernels/test_gpu.py`), for want of a GPU.")
     return "\n\n".join(parts)
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    text = (
+        "{cpu}, {cores} cores; Python {python}, NumPy {numpy}, torch {torch}; {system}; {date}. "
+        "Load of the machine at the start: {load:.1f}."
+    ).format(**machine)
+    if machine["load"] > BUSY:
+        text += " **It was busy with other things: take the figures as rough.**"
+    return text
 
 
 def texts() -> dict[Path, str]:
     """The documents with the tables that the saved rows give."""
-    rows = _read(RATIOS, [])
+    rows, machines = _read(RATIOS, []), _read(MACHINES, {})
     return {
         path: re.sub(
             r"(<!-- kernels:begin -->\n).*?(<!-- kernels:end -->)",
@@ -124,8 +150,8 @@ def texts() -> dict[Path, str]:
             flags=re.DOTALL,
         )
         for path, table in (
-            (ROOT / "README.md", readme(rows)),
-            (ROOT / "docs/benchmarks.md", page(rows, _read(MACHINES, {}))),
+            (ROOT / "README.md", readme(rows, machines)),
+            (ROOT / "docs/benchmarks.md", page(rows, machines)),
         )
     }
 
