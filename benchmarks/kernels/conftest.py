@@ -30,7 +30,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.stash[MEASUREMENTS] = []
     config.stash[LOAD] = os.getloadavg()[0]
-    # A way may find that what it needs is missing, and skip.
+    # By those that skip.
     config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used at all")
 
 
@@ -47,6 +47,8 @@ def measure(benchmark, request):
     device, rise, call = "cpu", memory.rise, way.run
     if request.node.get_closest_marker("gpu"):
         device, rise, call = gpu.name(), gpu.rise, gpu.waited_for(way.run)
+    if way.needs:
+        pytest.importorskip(way.needs)
 
     def run(*args: Any, moved_bytes: int | None = None) -> Any:
         if way.run is gpu.copy:

@@ -30,11 +30,12 @@ def monai_gaussian(logits: np.ndarray, shape: Sequence[int], margin: Sequence[in
     Returns:
         (c, x, y, z) float32.
     """
-    inferers = pytest.importorskip("monai.inferers")
+    from monai.inferers import sliding_window_inference
+
     batch = torch.from_numpy(logits)
     handed_out = torch.empty_like(batch)
     padded = [n + 2 * m for n, m in zip(shape, margin, strict=True)]
-    blended = inferers.sliding_window_inference(
+    blended = sliding_window_inference(
         torch.zeros(1).expand(1, 1, *padded),  # no values, hence no memory
         roi_size=logits.shape[2:],
         sw_batch_size=len(batch),
@@ -42,7 +43,7 @@ def monai_gaussian(logits: np.ndarray, shape: Sequence[int], margin: Sequence[in
         overlap=0.5,
         mode="gaussian",
     )
-    return blended[(0, slice(None), *_inside(shape, margin))]
+    return blended[(0, slice(None), *(slice(m, m + n) for m, n in zip(margin, shape, strict=True)))]
 
 
 @cache
@@ -58,34 +59,11 @@ def torchio_grid(logits: np.ndarray, shape: tuple[int, ...], margin: tuple[int, 
 
     Args and returns as of `monai_gaussian`.
     """
-    tio = pytest.importorskip("torchio")
+    import torchio as tio
+
     sampler = torchio_sampler(shape, logits.shape[2:], margin)
     aggregator = tio.GridAggregator(sampler, overlap_mode=mode)
     batch, locations = torch.from_numpy(logits), torch.from_numpy(sampler.locations)
     for some in locations.split(len(batch)):
         aggregator.add_batch(batch[: len(some)], some)
     return aggregator.get_output_tensor()
-
-
-def gaussian(patch: Sequence[int]) -> np.ndarray:
-    """(px, py, pz) float32: MONAI's weights, of a deviation of an eighth of the patch, and at the least 0.001."""
-    axes = [np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (n / 8)) ** 2) for n in patch]
-    return np.maximum(np.einsum("i,j,k->ijk", *axes), 1e-3).astype(np.float32)
-
-
-def blend(logits: np.ndarray, origins: np.ndarray, weights: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """(x, y, z) float32: the weighted mean of the patches (n, px, py, pz), again and again, at all the origins."""
-    low = origins.min(axis=0)
-    size = origins.max(axis=0) + weights.shape - low
-    total, weight = np.zeros(size, np.float32), np.zeros(size, np.float32)
-    weighted = logits * weights
-    for i, origin in enumerate(origins - low):
-        box = tuple(slice(a, a + p) for a, p in zip(origin, weights.shape, strict=True))
-        total[box] += weighted[i % len(logits)]
-        weight[box] += weights
-    inside = _inside(shape, -low)
-    return total[inside] / weight[inside]
-
-
-def _inside(shape: Sequence[int], margin: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(slice(m, m + n) for m, n in zip(margin, shape, strict=True))

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from spinefinder_fast.kernels import (
+    blend_patches,
     extract_patches,
+    gaussian_window,
     label_medians,
     patch_origins,
     rasterize_discs,
@@ -18,6 +20,7 @@ from spinefinder_fast.kernels import (
     reference,
     stitch_mask,
     stitch_patches,
+    stitch_probability,
 )
 
 from . import gpu, scene
@@ -108,13 +111,49 @@ def test_stitch_patches(measure, size, way):
             assert torch.equal(out[channel], untiled(logits[(slice(None), channel, *CENTRE)]))
 
 
-@compare(gpu.against_copying(extract_patches), FLOATS)
+@compare(gpu.against_copying(stitch_probability), TILED)
+def test_stitch_probability(measure, size, way):
+    gpu.need_gb(16)
+    logits = random(math.prod(TILES), 2, *PATCH)
+    out = torch.full(TILED[size], 99.0, device="cuda")
+    measure(logits, patch_origins(out.shape, PATCH, MARGIN), MARGIN, out, moved_bytes=3 * out.nbytes)
+    if way.answers:
+        centres = logits[(slice(None), slice(None), *CENTRE)].double()
+        torch.testing.assert_close(out.double(), untiled((centres[:, 1] - centres[:, 0]).sigmoid()), rtol=1e-6, atol=0)
+
+
+@compare(gpu.against_copying(blend_patches), TILED)
+def test_blend_patches(measure, size, way):
+    gpu.need_gb(16)
+    logits = random(math.prod(TILES), 2, *PATCH)
+    window = gaussian_window(PATCH)
+    total, weight = torch.zeros((2, *TILED[size]), device="cuda"), torch.zeros(TILED[size], device="cuda")
+    origins = patch_origins(weight.shape, PATCH, MARGIN)
+    moved = logits.nbytes + 2 * (total.nbytes + weight.nbytes)
+    measure(logits, origins, torch.from_numpy(window).cuda(), total, weight, moved_bytes=moved)
+    if way.answers:
+        total.zero_()
+        weight.zero_()
+        blend_patches(logits, origins, torch.from_numpy(window).cuda(), total, weight)
+        corner = (origins < PATCH).all(axis=1)
+        expected = np.zeros((2, *PATCH), np.float32), np.zeros(PATCH, np.float32)
+        reference.blend_patches(logits[corner].cpu().numpy(), origins[corner], window, *expected)
+        x, y, z = (slice(n) for n in PATCH)
+        np.testing.assert_array_equal(total[:, x, y, z].cpu().numpy(), expected[0])
+        np.testing.assert_array_equal(weight[x, y, z].cpu().numpy(), expected[1])
+
+
+def extract(volume: torch.Tensor, origins: np.ndarray, out: torch.Tensor) -> torch.Tensor:
+    return extract_patches(volume, origins, PATCH, -5.0, out=out)
+
+
+@compare(gpu.against_copying(extract), FLOATS)
 def test_extract_patches(measure, size, way):
     gpu.need_gb(16)
     volume = random(*FLOATS[size])
     origins = patch_origins(volume.shape, PATCH, MARGIN)
     out = torch.empty((len(origins), *PATCH), device="cuda")
-    measure(volume, origins, PATCH, -5.0, out, moved_bytes=volume.nbytes + out.nbytes)
+    measure(volume, origins, out, moved_bytes=volume.nbytes + out.nbytes)
     if way.answers:
         some = [0, len(origins) // 2, len(origins) - 1]
         expected = reference.extract_patches(volume.cpu().numpy(), origins[some], PATCH, -5.0)

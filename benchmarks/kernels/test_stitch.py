@@ -6,12 +6,19 @@ One batch of logits serves for all: the logits of a whole scan would be 4 GB.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
 
-from spinefinder_fast.kernels import extract_patches, patch_origins, reference, stitch_mask
+from spinefinder_fast.kernels import (
+    blend_patches,
+    extract_patches,
+    gaussian_window,
+    patch_origins,
+    reference,
+    stitch_mask,
+)
 
 from . import peers, scene
 from .ways import Way, compare
@@ -82,10 +89,14 @@ def monai_gaussian(size: str, out: np.ndarray) -> np.ndarray:
     return np.greater(vertebra, background, out=out, casting="unsafe")
 
 
-def torchio_crop(size: str, out: np.ndarray) -> np.ndarray:
-    background, vertebra = peers.torchio_grid(logits(), out.shape, MARGIN, "crop").numpy()
+def torchio(mode: str, size: str, out: np.ndarray) -> np.ndarray:
+    background, vertebra = peers.torchio_grid(logits(), out.shape, MARGIN, mode).numpy()
     return np.greater(vertebra, background, out=out, casting="unsafe")
 
+
+torchio_crop, torchio_hann = partial(torchio, "crop"), partial(torchio, "hann")
+
+MONAI_NOTE = "a third of its time is cutting the input and copying the logits"
 
 WAYS = [
     Way(ours),
@@ -94,13 +105,9 @@ WAYS = [
     Way(numpy_argmax_crop_assign, "NumPy argmax, crop, assign", once=True),
     Way(numpy_crop_compare_assign, "NumPy crop, compare, assign"),
     Way(
-        monai_gaussian,
-        "MONAI sliding window, Gaussian",
-        5,
-        once=True,
-        note="it blends, ours keeps the centres; a third of its time is cutting the input and copying the logits",
+        torchio_crop, "TorchIO aggregator, crop", 5, needs="torchio", note="keeps the logits, compares them at the end"
     ),
-    Way(torchio_crop, "TorchIO GridAggregator, crop", 5, note="float32 logits of both channels, compared at the end"),
+    Way(monai_gaussian, "MONAI sliding window, Gaussian", 5, once=True, needs="monai", note=f"blends; {MONAI_NOTE}"),
 ]
 
 
@@ -117,22 +124,61 @@ def stitched(size: str, origins: np.ndarray) -> np.ndarray:
     return out
 
 
+def origins_of(way: Way, size: str) -> np.ndarray:
+    """First voxels of a way's patches: the last ones of MONAI and TorchIO end with the padded volume."""
+    if not way.needs:
+        return np.concatenate(batches(size))
+    return peers.torchio_sampler(scene.SIZES[size], PATCH, MARGIN).locations[:, :3] - MARGIN
+
+
 @compare(WAYS)
 def test_stitch_mask(measure, size, way):
     out = np.full(scene.SIZES[size], 99, np.uint8)
     logits()
+    origins = origins_of(way, size)
     measure(size, out)
-    if way.run in (monai_gaussian, torchio_crop):
-        origins = peers.torchio_sampler(out.shape, PATCH, MARGIN).locations[:, :3] - MARGIN
     if way.run is monai_gaussian:
-        margin_of_victory = peers.blend(logits()[:, 1] - logits()[:, 0], origins, peers.gaussian(PATCH), out.shape)
-        clear = np.abs(margin_of_victory) > 1e-4  # else rounding decides
-        assert clear.mean() > 0.999
-        np.testing.assert_array_equal(out[clear], margin_of_victory[clear] > 0)
+        check_blended(out, origins, gaussian_window(PATCH))
     elif way.run is torchio_crop:
         np.testing.assert_array_equal(out, stitched(size, origins))
     elif way.answers:
         np.testing.assert_array_equal(out, expected(size))
+
+
+def blend_ours(size: str, out: np.ndarray) -> np.ndarray:
+    total, weight = np.zeros((2, *out.shape), np.float32), np.zeros(out.shape, np.float32)
+    for first in batches(size):
+        blend_patches(logits()[: len(first)], first, gaussian_window(PATCH), total, weight)
+    return np.greater(total[1], total[0], out=out, casting="unsafe")
+
+
+BLEND_WAYS = [
+    Way(blend_ours),
+    Way(monai_gaussian, "MONAI sliding window, Gaussian", 5, once=True, needs="monai", note=MONAI_NOTE),
+    Way(torchio_hann, "TorchIO aggregator, Hann", 5, once=True, needs="torchio"),
+]
+
+
+@compare(BLEND_WAYS)
+def test_blend_patches(measure, size, way):
+    out = np.full(scene.SIZES[size], 99, np.uint8)
+    logits()
+    origins = origins_of(way, size)
+    measure(size, out)
+    sides = [np.hanning(n + 2)[1:-1].astype(np.float32) for n in PATCH]
+    hann = sides[0][:, None, None] * sides[1][:, None] * sides[2]
+    check_blended(out, origins, hann if way.run is torchio_hann else gaussian_window(PATCH))
+
+
+def check_blended(out: np.ndarray, origins: np.ndarray, window: np.ndarray) -> None:
+    total, weight = np.zeros((1, *out.shape), np.float32), np.zeros(out.shape, np.float32)
+    differences = logits()[:, 1:] - logits()[:, :1]
+    for i in range(0, len(origins), BATCH):
+        reference.blend_patches(differences[: len(origins) - i], origins[i : i + BATCH], window, total, weight)
+    lead = total[0] / weight
+    clear = np.abs(lead) > 1e-4  # else rounding decides
+    assert clear.mean() > 0.999
+    np.testing.assert_array_equal(out[clear], lead[clear] > 0)
 
 
 def extract_ours(volume: np.ndarray, size: str) -> float:

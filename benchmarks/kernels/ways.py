@@ -29,6 +29,7 @@ class Way:
         sizes: those it runs at; None for all in the case of ours, else for the smallest and the largest.
         answers: whether it gives the kernel's answer: a limit, such as reading the volume once, does not.
         once: one call is enough, and all there is time for.
+        needs: a module that it imports, which is no part of the time; without it the way is skipped.
         note: what to know about the row, e.g. why it misses its target.
     """
 
@@ -39,6 +40,7 @@ class Way:
     sizes: tuple[str, ...] | None = None
     answers: bool = True
     once: bool = False
+    needs: str = ""
     note: str = ""
 
     def __str__(self) -> str:
