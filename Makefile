@@ -2,7 +2,8 @@
 # make test    build, install, run the tests
 # make lint    types, style and format
 # make sanitize  the kernels' own tests under the address, undefined-behaviour and thread sanitizers
-# make bench   the kernels against the plain baselines: a table of ratios, kept in README.md and docs/benchmarks.md
+# make bench   the kernels against the plain baselines: a table of ratios, kept in README.md and docs/benchmarks.md;
+#              ARGS="-m gpu" or "-m 'not gpu'" for one kind of device
 # make bench-all  those, the networks and the pipeline
 # make weights train the shipped weights again (hours); DATA names the folder of scans and label maps
 PYTHON ?= python3
@@ -31,7 +32,7 @@ lint: $(VENV)/installed
 BENCH := $(BIN)/python -m pytest --benchmark-enable
 
 bench: $(VENV)/bench
-	$(BENCH) benchmarks/kernels --benchmark-quiet --save-ratios
+	$(BENCH) benchmarks/kernels --benchmark-quiet --save-ratios $(ARGS)
 
 bench-all: bench
 	$(BENCH) benchmarks/networks benchmarks/pipeline --benchmark-group-by=group --benchmark-columns=median,iqr,rounds

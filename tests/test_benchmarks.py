@@ -3,26 +3,19 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+# No part of the package, and where the tests are started from does not matter.
+spec = spec_from_file_location("benchmarks", Path(__file__).parents[1] / "benchmarks/__init__.py")
+assert spec
+sys.modules.setdefault("benchmarks", module_from_spec(spec))
 
-
-def load(name: str) -> ModuleType:
-    """A module of benchmarks/kernels, which is no part of the package."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"benchmarks/kernels/{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tables = load("tables")
+from benchmarks.kernels import tables  # noqa: E402
+from benchmarks.kernels.ways import Measurement, Way, compare, rows  # noqa: E402
 
 
 @pytest.mark.parametrize("path", tables.texts(), ids=lambda path: path.name)
@@ -78,12 +71,11 @@ def test_the_tables_show_units_targets_and_what_falls_short():
 
 
 def test_the_readme_shows_the_full_volume_on_the_cpu():
-    rows = [row(), row(size="small"), row(device="a GPU"), row(against="1x")]
-    assert tables.readme(rows, {"cpu": MACHINE}) == tables.readme(rows[:1], {"cpu": MACHINE})
+    others = [row(size="small"), row(device="a GPU"), row(against="1x")]
+    assert tables.readme([row(), *others], {"cpu": MACHINE}) == tables.readme([row()], {"cpu": MACHINE})
 
 
 def test_a_run_replaces_the_rows_of_its_devices_only(tmp_path, monkeypatch):
-    tables = load("tables")
     monkeypatch.setattr(tables, "ROOT", tmp_path)
     (tmp_path / "benchmarks/results").mkdir(parents=True)
     (tmp_path / "docs").mkdir()
@@ -99,3 +91,57 @@ def test_a_run_replaces_the_rows_of_its_devices_only(tmp_path, monkeypatch):
     assert "Another" in page
     assert "1234" not in page
     assert "Not run" not in page
+
+
+SIZES = {"small": (1, 2, 3), "full": (2, 4, 6)}
+OURS, LOOPS = Way(print), Way(print, "the loops", 10)
+LIMIT = Way(print, "a limit", 2, better="lower", answers=False)
+
+
+def measured(way, size, seconds, **changes):
+    return Measurement(
+        **{"kernel": "k", "device": "cpu", "peak_mb": 1.0, **changes}, way=way, size=size, sizes=SIZES, seconds=seconds
+    )
+
+
+def test_a_ratio_is_how_many_times_as_fast_ours_is_and_of_a_limit_how_many_times_as_long():
+    found = rows([measured(OURS, "full", 2.0), measured(LOOPS, "full", 30.0), measured(LIMIT, "full", 0.5)])
+    assert [(r["against"], r["ratio"], r["target"]) for r in found] == [("the loops", 15, 10), ("a limit", 4, 2)]
+    assert [(r["shape"], r["median_s"], r["against_s"]) for r in found] == [("2x4x6", 2, 30), ("2x4x6", 2, 0.5)]
+
+
+def test_the_target_is_for_the_largest_size():
+    assert rows([measured(OURS, "small", 2.0), measured(LOOPS, "small", 30.0)])[0]["target"] is None
+
+
+def test_growth_is_the_time_per_voxel_relative_to_the_smallest_size():
+    (growth,) = rows([measured(OURS, "small", 2.0), measured(OURS, "full", 24.0)])
+    assert (growth["against"], growth["shape"], growth["ratio"], growth["better"]) == ("1x", "2x4x6", 1.5, "lower")
+
+
+def test_there_is_no_row_without_ours_or_the_smallest():
+    others = measured(OURS, "full", 1.0, kernel="other"), measured(OURS, "full", 1.0, device="a GPU")
+    assert rows([measured(LOOPS, "full", 30.0), *others]) == []
+
+
+def test_the_rate_is_of_the_bytes_that_were_counted():
+    found = rows([measured(OURS, "full", 2.0, moved_bytes=4 * 10**9), measured(LOOPS, "full", 2.0)])
+    assert found[0]["gb_per_s"] == 2
+
+
+def test_others_run_at_the_ends_and_ours_everywhere():
+    sizes = {"small": (1, 1, 1), "middle": (2, 2, 2), "full": (3, 3, 3)}
+
+    @compare([OURS, LOOPS, Way(print, "slow", sizes=("small",))], sizes)
+    def benchmark():
+        pass
+
+    (mark,) = benchmark.pytestmark
+    assert [case.id for case in mark.args[1]] == [
+        "small-ours",
+        "small-the_loops",
+        "small-slow",
+        "middle-ours",
+        "full-ours",
+        "full-the_loops",
+    ]

@@ -78,11 +78,11 @@ def machine(load: float) -> dict[str, Any]:
 
     return {
         "cpu": cpuinfo.get_cpu_info()["brand_raw"],
-        "cores": torch.get_num_threads(),
+        "cores": len(os.sched_getaffinity(0)),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "torch": torch.__version__,
+        "torch": f"{torch.__version__} on {torch.get_num_threads()} threads",
         "load": round(load, 1),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
     }
@@ -97,8 +97,9 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
         return
     terminalreporter.section("how ours compares")
     terminalreporter.write_line(tables.text(found))
-    if config.getoption("--save-ratios"):
-        if exitstatus == pytest.ExitCode.OK:
-            tables.save(found, machine(config.stash[LOAD]))
-        else:
-            terminalreporter.write_line("Not saved: a benchmark failed.", red=True)
+    if not config.getoption("--save-ratios"):
+        return
+    if exitstatus != pytest.ExitCode.OK or config.getoption("keyword"):
+        terminalreporter.write_line("Not saved: a benchmark failed, or -k left some out.", red=True)
+    else:
+        tables.save(found, machine(config.stash[LOAD]))

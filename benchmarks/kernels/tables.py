@@ -114,7 +114,10 @@ def page(rows: list[Row], machines: dict[str, dict[str, Any]]) -> str:
     parts = []
     for device in dict.fromkeys(row["device"] for row in rows):
         mine = [row for row in rows if row["device"] == device]
-        parts += [f"### {device}", _machine(machines[device]), markdown(mine)]
+        parts += [f"### {device}", _machine(machines[device])]
+        parts.append(markdown([row for row in mine if row["against"] != "1x"]))
+        if growth := [row for row in mine if row["against"] == "1x"]:
+            parts += ["Time per voxel, relative to the smallest volume:", markdown(growth)]
         short = [
             f"- {row['kernel']}, {row['shape']}, against {row['against']}: {_ratio(row)}, wanted {_target(row)}"
             for row in mine
