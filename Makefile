@@ -2,6 +2,7 @@
 # make test    build, install, run the tests
 # make lint    types, style and format
 # make sanitize  the kernels' own tests under the address, undefined-behaviour and thread sanitizers
+# make gpu-check  on a machine with a GPU: build, test, sanitize and measure the CUDA kernels with PYTHON's own torch
 # make bench   the kernels against the plain baselines: a table of ratios, kept in README.md and docs/benchmarks.md;
 #              ARGS="-m gpu" or "-m 'not gpu'" for one kind of device
 # make bench-all  those, the networks and the pipeline
@@ -11,7 +12,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: demo test lint sanitize bench bench-all weights clean
+.PHONY: demo test lint sanitize gpu-check bench bench-all weights clean
 
 demo: $(VENV)/installed
 	rm -rf demo
@@ -43,6 +44,9 @@ sanitize: $(VENV)/installed
 		PATH="$(abspath $(BIN)):$$PATH" cmake --build --preset $$preset --target kernel_tests && \
 		build/$$preset/kernel_tests || exit 1; \
 	done
+
+gpu-check:
+	PYTHON="$(PYTHON)" benchmarks/gpu_check.sh
 
 RECIPE ?= spinefinder_fast/training/recipes/first.toml
 weights: $(VENV)/installed
