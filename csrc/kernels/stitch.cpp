@@ -9,13 +9,25 @@
 namespace spf {
 namespace {
 
-// Calls write(i, from, to) for n pairs of elements. Steps of one are written out, so that they are vectorised.
-template <class From, class To, class Write>
-void along_row(const From* from, int64_t from_step, To* to, int64_t to_step, int64_t n, const Write& write) {
+// to[i] = value(from[i]) along a row; a row of whole steps is a loop of its own, so that it is vectorised.
+template <class From, class To, class Value>
+void convert_row(const From* SPF_RESTRICT from, int64_t from_step, To* SPF_RESTRICT to, int64_t to_step, int64_t n,
+                 const Value value) {
     if (from_step == 1 && to_step == 1) {
-        for (int64_t i = 0; i < n; ++i) write(i, from[i], to[i]);
+        for (int64_t i = 0; i < n; ++i) to[i] = value(from[i]);
     } else {
-        for (int64_t i = 0; i < n; ++i) write(i, from[i * from_step], to[i * to_step]);
+        for (int64_t i = 0; i < n; ++i) to[i * to_step] = value(from[i * from_step]);
+    }
+}
+
+// to[i] = value(a[i], b[i], to[i]) along a row of two inputs without gaps.
+template <class A, class B, class To, class Value>
+void combine_row(const A* SPF_RESTRICT a, const B* SPF_RESTRICT b, To* SPF_RESTRICT to, int64_t to_step, int64_t n,
+                 const Value value) {
+    if (to_step == 1) {
+        for (int64_t i = 0; i < n; ++i) to[i] = value(a[i], b[i], to[i]);
+    } else {
+        for (int64_t i = 0; i < n; ++i) to[i * to_step] = value(a[i], b[i], to[i * to_step]);
     }
 }
 
@@ -54,16 +66,15 @@ void stitch(const View<const In, 5>& patches, const int64_t* origins, const int6
 // Writes value(background, vertebra) of the two channels.
 template <class In, class Out, class Value>
 void stitch_two(const View<const In, 5>& patches, const int64_t* origins, const int64_t (&margin)[3],
-                const View<Out, 3>& out, int threads, const Value& value) {
+                const View<Out, 3>& out, int threads, const Value value) {
     stitch(patches, origins, margin, out.shape, threads, [&](int64_t p, const Box& box) {
         const int64_t* origin = origins + 3 * p;
         for (int64_t x = box.lo[0]; x < box.hi[0]; ++x) {
             for (int64_t y = box.lo[1]; y < box.hi[1]; ++y) {
                 const In* background = &patches(p, 0, x - origin[0], y - origin[1], box.lo[2] - origin[2]);
-                const In* vertebra = background + patches.stride[1];
-                along_row(
-                    background, 1, &out(x, y, box.lo[2]), out.stride[2], box.extent(2),
-                    [&](int64_t k, const In& zero, Out& to) { to = value(to_float(zero), to_float(vertebra[k])); });
+                combine_row(background, background + patches.stride[1], &out(x, y, box.lo[2]), out.stride[2],
+                            box.extent(2),
+                            [value](In zero, In one, Out) { return value(to_float(zero), to_float(one)); });
             }
         }
     });
@@ -95,10 +106,9 @@ void extract_patches(const View<const In, 3>& volume, const int64_t* origins, co
                     continue;
                 }
                 std::fill_n(row, z0, padding);
-                along_row(&volume(x, y, origin[2] + z0), volume.stride[2], row + z0, 1, z1 - z0,
-                          [&](int64_t, const In& from, Out& to) {
-                              to = from_float<Out>(normalised(to_float(from), normalisation));
-                          });
+                convert_row(
+                    &volume(x, y, origin[2] + z0), volume.stride[2], row + z0, 1, z1 - z0,
+                    [ramp = normalisation](In from) { return from_float<Out>(normalised(to_float(from), ramp)); });
                 std::fill_n(row + z1, depth - z1, padding);
             }
         }
@@ -113,9 +123,9 @@ void stitch_patches(const View<const In, 5>& patches, const int64_t* origins, co
         for (int64_t channel = 0; channel < out.shape[0]; ++channel) {
             for (int64_t x = box.lo[0]; x < box.hi[0]; ++x) {
                 for (int64_t y = box.lo[1]; y < box.hi[1]; ++y) {
-                    along_row(&patches(p, channel, x - origin[0], y - origin[1], box.lo[2] - origin[2]), 1,
-                              &out(channel, x, y, box.lo[2]), out.stride[3], box.extent(2),
-                              [](int64_t, const In& from, float& to) { to = to_float(from); });
+                    convert_row(&patches(p, channel, x - origin[0], y - origin[1], box.lo[2] - origin[2]), 1,
+                                &out(channel, x, y, box.lo[2]), out.stride[3], box.extent(2),
+                                [](In from) { return to_float(from); });
                 }
             }
         }
@@ -125,13 +135,13 @@ void stitch_patches(const View<const In, 5>& patches, const int64_t* origins, co
 template <class In>
 void stitch_mask(const View<const In, 5>& patches, const int64_t* origins, const int64_t (&margin)[3],
                  const View<uint8_t, 3>& out, int threads) {
-    stitch_two(patches, origins, margin, out, threads, foreground);
+    stitch_two(patches, origins, margin, out, threads, Foreground{});
 }
 
 template <class In>
 void stitch_probability(const View<const In, 5>& patches, const int64_t* origins, const int64_t (&margin)[3],
                         const View<float, 3>& out, int threads) {
-    stitch_two(patches, origins, margin, out, threads, probability);
+    stitch_two(patches, origins, margin, out, threads, Probability{});
 }
 
 template <class In>
@@ -146,11 +156,11 @@ void blend_patches(const View<const In, 5>& patches, const int64_t* origins, con
                 const int64_t j = y - origin[1];
                 const int64_t k = box.lo[2] - origin[2];
                 const float* share = &window(i, j, k);
-                along_row(share, 1, &weight(x, y, box.lo[2]), weight.stride[2], n,
-                          [](int64_t, float w, float& to) { to += w; });
+                combine_row(share, share, &weight(x, y, box.lo[2]), weight.stride[2], n,
+                            [](float w, float, float sum) { return sum + w; });
                 for (int64_t channel = 0; channel < total.shape[0]; ++channel) {
-                    along_row(&patches(p, channel, i, j, k), 1, &total(channel, x, y, box.lo[2]), total.stride[3], n,
-                              [&](int64_t at, const In& from, float& to) { to += share[at] * to_float(from); });
+                    combine_row(share, &patches(p, channel, i, j, k), &total(channel, x, y, box.lo[2]), total.stride[3],
+                                n, [](float w, In from, float sum) { return sum + w * to_float(from); });
                 }
             }
         }

@@ -88,23 +88,14 @@ struct Copy {
     }
 };
 
-template <class In>
-struct Foreground {
-    View<uint8_t, 3> out;
+template <class In, class Out, class Value>
+struct OfTwo {
+    View<Out, 3> out;
+    Value value;
 
     __device__ void operator()(const View<const In, 5>& patches, const Element& e) const {
-        out(e.x, e.y, e.z) = foreground(to_float(patches(e.patch, 0, e.i, e.j, e.k)),  //
-                                        to_float(patches(e.patch, 1, e.i, e.j, e.k)));
-    }
-};
-
-template <class In>
-struct Probability {
-    View<float, 3> out;
-
-    __device__ void operator()(const View<const In, 5>& patches, const Element& e) const {
-        out(e.x, e.y, e.z) = probability(to_float(patches(e.patch, 0, e.i, e.j, e.k)),  //
-                                         to_float(patches(e.patch, 1, e.i, e.j, e.k)));
+        out(e.x, e.y, e.z) =
+            value(to_float(patches(e.patch, 0, e.i, e.j, e.k)), to_float(patches(e.patch, 1, e.i, e.j, e.k)));
     }
 };
 
@@ -188,7 +179,7 @@ void stitch_mask_cuda(const View<const In, 5>& patches, const int64_t* origins, 
                       const View<uint8_t, 3>& out, void* stream) {
     if (whole(out).empty()) return;
     const DeviceOf device(out.data);
-    stitch(patches, origins, margin, out.shape, Foreground<In>{out}, stream);
+    stitch(patches, origins, margin, out.shape, OfTwo<In, uint8_t, Foreground>{out, {}}, stream);
 }
 
 template <class In>
@@ -196,7 +187,7 @@ void stitch_probability_cuda(const View<const In, 5>& patches, const int64_t* or
                              const View<float, 3>& out, void* stream) {
     if (whole(out).empty()) return;
     const DeviceOf device(out.data);
-    stitch(patches, origins, margin, out.shape, Probability<In>{out}, stream);
+    stitch(patches, origins, margin, out.shape, OfTwo<In, float, Probability>{out, {}}, stream);
 }
 
 template <class In>

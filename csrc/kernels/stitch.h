@@ -33,9 +33,11 @@ SPF_HD inline Box centre_inside(const int64_t* origin, const int64_t* patch, con
 }
 
 /// Fused argmax of two channels; a tie and NaN are background.
-SPF_HD inline uint8_t foreground(float background_logit, float vertebra_logit) {
-    return vertebra_logit > background_logit ? 1 : 0;
-}
+struct Foreground {
+    SPF_HD uint8_t operator()(float background_logit, float vertebra_logit) const {
+        return vertebra_logit > background_logit ? 1 : 0;
+    }
+};
 
 /// e^x to 2 ulp for x in [-87, 88], to which it is clamped: the same bits on every machine, which std::exp does not
 /// promise, and in a form that compilers vectorise.
@@ -56,10 +58,13 @@ SPF_HD inline float exponential(float x) {
 }
 
 /// Fused softmax of two channels, the second one's share; NaN stays NaN.
-SPF_HD inline float probability(float background_logit, float vertebra_logit) {
-    const float difference = background_logit - vertebra_logit;
-    return difference == difference ? 1.0F / (1.0F + exponential(difference)) : difference;
-}
+struct Probability {
+    SPF_HD float operator()(float background_logit, float vertebra_logit) const {
+        const float difference = background_logit - vertebra_logit;
+        const float share = 1.0F / (1.0F + exponential(difference));
+        return difference == difference ? share : difference;
+    }
+};
 
 /// Copies patches whose first voxel is at origins (n, 3) into out (n, px, py, pz), normalised; outside the volume is
 /// pad_value, which is not normalised.

@@ -13,6 +13,13 @@
 #define SPF_HD
 #endif
 
+// Rows of different arrays do not overlap: known to the compiler, so that it vectorises.
+#if defined(_MSC_VER)
+#define SPF_RESTRICT __restrict
+#else
+#define SPF_RESTRICT __restrict__
+#endif
+
 namespace spf {
 
 /// Non-owning array of N axes. Strides count elements, not bytes, and may be negative or in any order.
