@@ -78,7 +78,7 @@ def machine(load: float) -> dict[str, Any]:
 
     return {
         "cpu": cpuinfo.get_cpu_info()["brand_raw"],
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "numpy": np.__version__,

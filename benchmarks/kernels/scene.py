@@ -18,6 +18,9 @@ HUGE = {"huge": (1024, 1024, 1280)}
 
 SHAPES = SIZES | HUGE
 
+PATCH, MARGIN = (64, 64, 80), (16, 16, 20)
+"""Voxels of the paper's patches, and of what is left out of each on both sides."""
+
 
 def spacing_mm(size: str) -> tuple[float, float, float]:
     return (600.0 / SHAPES[size][2],) * 3

@@ -24,11 +24,11 @@ from spinefinder_fast.kernels import (
 )
 
 from . import gpu, scene
+from .scene import MARGIN, PATCH
 from .ways import compare
 
 pytestmark = pytest.mark.gpu
 
-PATCH, MARGIN = (64, 64, 80), (16, 16, 20)
 CENTRE = tuple(slice(m, p - m) for m, p in zip(MARGIN, PATCH, strict=True))
 TILES = (16, 16, 16)
 TILED = {"huge": tuple(n * (s.stop - s.start) for n, s in zip(TILES, CENTRE, strict=True))}

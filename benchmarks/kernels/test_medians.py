@@ -7,7 +7,6 @@ from functools import cache
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from spinefinder_fast.anatomy import N_LABELS
 from spinefinder_fast.kernels import label_medians, reference
@@ -68,6 +67,8 @@ def three_bincounts(labels: np.ndarray) -> Answer:
 
 
 def scipy_median(labels: np.ndarray) -> Answer:
+    from scipy import ndimage
+
     votes = np.bincount(labels.ravel(), minlength=N_LABELS + 1)[1:]
     present = np.flatnonzero(votes)
     median = np.full((N_LABELS, 3), np.nan)
@@ -99,7 +100,7 @@ WAYS = [
     Way(one_nonzero, "one nonzero", 50),
     Way(three_bincounts, "three bincounts"),
     Way(cc3d_statistics, "cc3d.statistics", 60, needs="cc3d"),
-    Way(scipy_median, "scipy.ndimage.median", sizes=("small",)),
+    Way(scipy_median, "scipy.ndimage.median", sizes=("small",), needs="scipy.ndimage"),
 ]
 
 

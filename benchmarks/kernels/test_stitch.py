@@ -21,9 +21,10 @@ from spinefinder_fast.kernels import (
 )
 
 from . import peers, scene
+from .scene import MARGIN, PATCH
 from .ways import Way, compare
 
-PATCH, MARGIN, BATCH = (64, 64, 80), (16, 16, 20), 16
+BATCH = 16
 
 
 @cache
