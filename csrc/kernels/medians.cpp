@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/medians.h"
 
+#include <algorithm>
 #include <cstring>
-#include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "support/error.h"
@@ -11,123 +12,145 @@
 namespace spf {
 namespace {
 
-// First index from `k` on, in steps of eight, where eight labels, or eight voxels of the mask, are not all zero: most
-// of a scan is background.
-int64_t skip_background(const uint8_t* row, int64_t k, int64_t n) {
-    uint64_t word = 0;
-    while (k + 8 <= n) {
-        std::memcpy(&word, row + k, 8);
-        if (word != 0) break;
-        k += 8;
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the lowest byte of a word is the first in memory");
+
+constexpr int64_t kBlock = 64;
+
+// First index from `k` on with another byte than `value`; n where there is none.
+int64_t first_other(const uint8_t* bytes, int64_t k, int64_t n, uint8_t value) {
+    const uint64_t repeated = value * uint64_t{0x0101010101010101};
+    for (; k + 8 <= n; k += 8) {
+        uint64_t word = 0;
+        std::memcpy(&word, bytes + k, 8);
+        if (word != repeated) return k + __builtin_ctzll(word ^ repeated) / 8;
     }
+    while (k < n && bytes[k] == value) ++k;
     return k;
 }
 
-int64_t skip_background(const float*, int64_t k, int64_t) { return k; }
-
-// Index of the vote with this rank (from 0).
-int64_t index_of_rank(const int64_t* histogram, int64_t rank) {
-    int64_t index = 0;
-    for (int64_t below = histogram[0]; below <= rank; below += histogram[index]) ++index;
-    return index;
+// First index from `k` on with a byte that is not 0; n where there is none. Most of a scan is background, so this is
+// where the time goes: blocks without a branch inside, which compilers turn into vector instructions.
+int64_t first_voter(const uint8_t* bytes, int64_t k, int64_t n) {
+    for (; k + kBlock <= n; k += kBlock) {
+        uint64_t any = 0;
+        for (int64_t at = k; at < k + kBlock; at += 8) {
+            uint64_t word = 0;
+            std::memcpy(&word, bytes + at, 8);
+            any |= word;
+        }
+        if (any != 0) break;
+    }
+    return first_other(bytes, k, n, 0);
 }
 
-// Linear interpolation between the two nearest ranks, as numpy.percentile does. All terms are small multiples of 1/4,
-// so nothing is rounded.
-double quantile(const int64_t* histogram, int64_t votes, int64_t quarters) {
-    const int64_t rank = (votes - 1) / 4 * quarters + (votes - 1) % 4 * quarters / 4;
-    const int64_t rest = (votes - 1) % 4 * quarters % 4;
-    const int64_t low = index_of_rank(histogram, rank);
-    const int64_t high = rest == 0 ? low : index_of_rank(histogram, rank + 1);
-    return static_cast<double>(low) + 0.25 * static_cast<double>(rest * (high - low));
+// Votes of `n` voxels of a row, one byte each. Steps of 1 are loops of their own, and vector instructions.
+template <class Label>
+void read_votes(const Label* labels, int64_t step, int64_t n, int n_labels, uint8_t* votes) {
+    for (int64_t k = 0; k < n; ++k) votes[k] = static_cast<uint8_t>(vote_of(labels[k * step], n_labels));
 }
+
+void keep_masked(const uint8_t* mask, int64_t step, int64_t n, uint8_t* votes) {
+    for (int64_t k = 0; k < n; ++k) votes[k] = mask[k * step] != 0 ? votes[k] : uint8_t{0};
+}
+
+// What alone can tell background: labels of one byte, but not a regression, which is seldom exactly 0.
+View<const uint8_t, 3> bytes_of(const View<const uint8_t, 3>& labels) { return labels; }
+View<const uint8_t, 3> bytes_of(const View<const float, 3>&) { return {}; }
+
+template <class Label>
+struct Counter {
+    View<const Label, 3> labels;
+    View<const uint8_t, 3> mask;
+    int n_labels;
+    BoxCounts counts;
+
+    // Counts the runs in votes [k, n) of row (a, b), whose voxel 0 is voxel `origin` of the row.
+    void count_runs(const uint8_t* votes, int64_t k, int64_t n, int64_t a, int64_t b, int64_t origin) const {
+        while (k < n) {
+            const uint8_t label = votes[k];
+            const int64_t stop = label == 0 ? first_voter(votes, k, n) : first_other(votes, k + 1, n, label);
+            if (const int vote = vote_of(label, n_labels); vote != 0) {
+                counts.add_run(vote, a, b, origin + k, origin + stop);
+            }
+            k = stop;
+        }
+    }
+
+    void count_rows(int64_t begin, int64_t end) const {
+        const View<const uint8_t, 3> scanned = mask.data != nullptr ? mask : bytes_of(labels);
+        const bool skips = scanned.data != nullptr && scanned.stride[2] == 1;
+        const bool skips_rows = skips && is_contiguous(scanned);
+        const bool reads_labels = skips && mask.data == nullptr;
+        const int64_t side = labels.shape[2];
+        for (int64_t row = begin; row < end; ++row) {
+            int64_t k = 0;
+            if (skips_rows) {
+                const int64_t voter = first_voter(scanned.data, row * side, end * side);
+                row = voter / side;
+                k = voter % side;
+                if (row == end) break;
+            }
+            const int64_t a = row / labels.shape[1];
+            const int64_t b = row % labels.shape[1];
+            if (reads_labels) {
+                count_runs(&scanned(a, b, 0), k, side, a, b, 0);
+                continue;
+            }
+            while (k < side) {
+                if (skips) k = first_voter(&scanned(a, b, 0), k, side);
+                const int64_t n = std::min(kBlock, side - k);
+                uint8_t votes[kBlock];
+                if (n == 0) break;
+                read_votes(&labels(a, b, k), labels.stride[2], n, n_labels, votes);
+                if (mask.data != nullptr) keep_masked(&mask(a, b, k), mask.stride[2], n, votes);
+                count_runs(votes, 0, n, a, b, k);
+                k += n;
+            }
+        }
+    }
+};
 
 }  // namespace
 
 template <class Label>
-void label_histograms(const View<const Label, 3>& labels, const View<const uint8_t, 3>& mask, int n_labels,
-                      int64_t* histograms, int threads) {
-    if (whole(labels).empty()) return;
-    const std::array<int, 3> order = memory_order(labels);
-    const View<const Label, 3> volume = permuted(labels, order);
-    const View<const uint8_t, 3> voters = permuted(mask, order);
-    const int64_t sides[3] = {volume.shape[0], volume.shape[1], volume.shape[2]};
-    const int64_t width = sides[0] + sides[1] + sides[2] + 1;  // one more: runs along the last axis end behind it
-    const auto rows = static_cast<size_t>(n_labels);
-    const auto size = static_cast<size_t>(checked_product({n_labels, width}));
+void count_votes(const View<const Label, 3>& labels, const View<const uint8_t, 3>& mask, const int64_t (&first)[3],
+                 const VoteCounts& counts, int threads) {
+    const int64_t voxels = checked_product({labels.shape[0], labels.shape[1], labels.shape[2]});
+    if (voxels == 0) return;
+    const auto size = static_cast<size_t>(checked_product({counts.n_labels, counts.width()}));
+    const std::array<int, 3> order = reading_order(labels, mask);
+    const Counter<Label> all{permuted(labels, order), permuted(mask, order), counts.n_labels, {counts, first, order}};
+    const int64_t rows = all.labels.shape[0] * all.labels.shape[1];
+    // Of labels under a mask hardly more than the mask is read.
+    const int64_t bytes = checked_product({voxels, mask.data != nullptr ? 1 : int64_t{sizeof(Label)}});
+    const int useful = threads_worth(bytes, threads);
 
-    std::vector<std::vector<int64_t>> partial(static_cast<size_t>(chunk_count(sides[0], threads)));
-    parallel_chunks(sides[0], threads, [&](int64_t begin, int64_t end, int64_t chunk) {
-        std::vector<int64_t>& counts = partial[static_cast<size_t>(chunk)];
-        counts.assign(size, 0);
-        const int64_t step = volume.stride[2];
-        const bool skips_by_mask = voters.data != nullptr && voters.stride[2] == 1;
-        for (int64_t a = begin; a < end; ++a) {
-            for (int64_t b = 0; b < sides[1]; ++b) {
-                const Label* row = &volume(a, b, 0);
-                const uint8_t* votes = voters.data == nullptr ? nullptr : &voters(a, b, 0);
-                const auto vote_at = [&](int64_t c) {
-                    return votes != nullptr && votes[c * voters.stride[2]] == 0 ? 0 : vote_of(row[c * step], n_labels);
-                };
-                for (int64_t c = 0; c < sides[2];) {
-                    if (skips_by_mask) {
-                        c = skip_background(votes, c, sides[2]);
-                    } else if (step == 1) {
-                        c = skip_background(row, c, sides[2]);
-                    }
-                    if (c == sides[2]) break;
-                    const int label = vote_at(c);
-                    const int64_t start = c++;
-                    if (label == 0) continue;
-                    while (c < sides[2] && vote_at(c) == label) ++c;
-                    // A run of one label counts once: its ends are marked, and summed up below.
-                    int64_t* count = counts.data() + (label - 1) * width;
-                    count[a] += c - start;
-                    count[sides[0] + b] += c - start;
-                    count[sides[0] + sides[1] + start] += 1;
-                    count[sides[0] + sides[1] + c] -= 1;
-                }
-            }
+    std::vector<std::vector<int64_t>> partial(static_cast<size_t>(chunk_count(rows, useful)));
+    parallel_chunks(rows, useful, [&](int64_t begin, int64_t end, int64_t chunk) {
+        Counter<Label> counter = all;
+        if (chunk != 0) {
+            std::vector<int64_t>& own = partial[static_cast<size_t>(chunk)];
+            own.resize(size);
+            counter.counts.data = own.data();
         }
+        counter.count_rows(begin, end);
     });
-
-    const int64_t offset[3] = {0, labels.shape[0], labels.shape[0] + labels.shape[1]};
-    for (size_t label = 0; label < rows; ++label) {
-        int64_t* histogram = histograms + static_cast<int64_t>(label) * (width - 1);
-        for (const std::vector<int64_t>& counts : partial) {
-            const int64_t* count = counts.data() + static_cast<int64_t>(label) * width;
-            for (int axis = 0; axis < 3; ++axis) {
-                int64_t* to = histogram + offset[order[static_cast<size_t>(axis)]];
-                int64_t running = 0;
-                for (int64_t index = 0; index < sides[axis]; ++index) {
-                    running = axis == 2 ? running + *count++ : *count++;
-                    to[index] += running;
-                }
-            }
-        }
+    for (const std::vector<int64_t>& own : partial) {
+        for (size_t i = 0; i < own.size(); ++i) counts.data[i] += own[i];
     }
 }
 
-template void label_histograms(const View<const uint8_t, 3>&, const View<const uint8_t, 3>&, int, int64_t*, int);
-template void label_histograms(const View<const float, 3>&, const View<const uint8_t, 3>&, int, int64_t*, int);
+template void count_votes(const View<const uint8_t, 3>&, const View<const uint8_t, 3>&, const int64_t (&)[3],
+                          const VoteCounts&, int);
+template void count_votes(const View<const float, 3>&, const View<const uint8_t, 3>&, const int64_t (&)[3],
+                          const VoteCounts&, int);
 
-LabelStatistics statistics_of(const int64_t* histograms, const int64_t (&shape)[3]) {
-    LabelStatistics result{};
-    for (int64_t i = 0; i < shape[0]; ++i) result.votes += histograms[i];
-    for (int axis = 0; axis < 3; ++axis) {
-        if (result.votes == 0) {
-            result.median[axis] = result.q25[axis] = result.q75[axis] = std::numeric_limits<double>::quiet_NaN();
-            result.lower[axis] = result.upper[axis] = -1;
-            continue;
-        }
-        result.median[axis] = quantile(histograms, result.votes, 2);
-        result.q25[axis] = quantile(histograms, result.votes, 1);
-        result.q75[axis] = quantile(histograms, result.votes, 3);
-        result.lower[axis] = index_of_rank(histograms, 0);
-        result.upper[axis] = index_of_rank(histograms, result.votes - 1);
-        histograms += shape[axis];
-    }
-    return result;
+void vote_statistics(const VoteCounts& counts, const VoteStatistics& out, int threads) {
+    const int64_t bytes = checked_product({counts.n_labels, counts.width(), int64_t{sizeof(int64_t)}});
+    parallel_chunks(counts.n_labels * int64_t{3}, threads_worth(bytes, threads),
+                    [&](int64_t begin, int64_t end, int64_t) {
+                        for (int64_t index = begin; index < end; ++index) write_statistics(counts, index, out);
+                    });
 }
 
 }  // namespace spf

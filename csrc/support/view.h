@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <utility>
 
 // Shared by the C++ and the CUDA form of a kernel, so that tests without a GPU exercise the same lines.
@@ -65,15 +66,30 @@ Box whole(const View<T, 3>& volume) {
 }
 
 /// Axes from the slowest to the fastest in memory: loops in this order walk any layout forwards or backwards, but
-/// close.
+/// close. An axis of one voxel goes before all others, whatever its stride.
 template <class T>
 std::array<int, 3> memory_order(const View<T, 3>& volume) {
-    const auto reach = [&](int axis) { return volume.stride[axis] < 0 ? -volume.stride[axis] : volume.stride[axis]; };
+    const auto reach = [&](int axis) {
+        if (volume.shape[axis] == 1) return std::numeric_limits<int64_t>::max();
+        return volume.stride[axis] < 0 ? -volume.stride[axis] : volume.stride[axis];
+    };
     std::array<int, 3> order = {0, 1, 2};
     if (reach(order[0]) < reach(order[1])) std::swap(order[0], order[1]);
     if (reach(order[1]) < reach(order[2])) std::swap(order[1], order[2]);
     if (reach(order[0]) < reach(order[1])) std::swap(order[0], order[1]);
     return order;
+}
+
+/// Whether the elements follow each other in memory, the last axis fastest. The stride of an axis of one does not
+/// count.
+template <class T, int N>
+bool is_contiguous(const View<T, N>& view) {
+    int64_t size = 1;
+    for (int axis = N - 1; axis >= 0; --axis) {
+        if (view.shape[axis] != 1 && view.stride[axis] != size) return false;
+        size *= view.shape[axis];
+    }
+    return true;
 }
 
 /// The same voxels with axes taken in `order`.

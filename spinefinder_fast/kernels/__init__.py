@@ -8,7 +8,7 @@ of threads. CUDA forms work on the current stream and return without waiting for
 """
 
 from spinefinder_fast.kernels.discs import rasterize_discs, rasterize_spheres
-from spinefinder_fast.kernels.medians import LabelMedians, label_medians
+from spinefinder_fast.kernels.medians import LabelMedians, LabelVotes, label_medians
 from spinefinder_fast.kernels.stitch import (
     Normalisation,
     blend_patches,
@@ -22,6 +22,7 @@ from spinefinder_fast.kernels.stitch import (
 
 __all__ = [
     "LabelMedians",
+    "LabelVotes",
     "Normalisation",
     "blend_patches",
     "extract_patches",

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,7 +56,22 @@ def need(
 
 def dtype_of(array: object) -> str:
     """The dtype's name, the same for NumPy and torch: ``"float32"``."""
-    return str(array.dtype).removeprefix("torch.")  # type: ignore[attr-defined]
+    return _name_of(array.dtype)  # type: ignore[attr-defined]
+
+
+@lru_cache(maxsize=64)
+def _name_of(dtype: Hashable) -> str:
+    # Kept because NumPy takes microseconds to spell a dtype, as long as a kernel needs for a small array.
+    return str(dtype).removeprefix("torch.")
+
+
+def empty_like(array: Array, shape: tuple[int, ...], dtype: str) -> Any:
+    """A new array of the same kind and in the same place, with another shape and dtype."""
+    if isinstance(array, np.ndarray):
+        return np.empty(shape, dtype)
+    import torch
+
+    return torch.empty(shape, dtype=getattr(torch, dtype), device=array.device)
 
 
 @contextmanager

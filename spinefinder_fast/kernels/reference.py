@@ -137,31 +137,51 @@ def blend_patches(
             total[(slice(None), *to)] += window[of] * patch[(slice(None), *of)]
 
 
+class LabelVotes:
+    """The indices of all voters of each label, and NumPy's own median and percentiles of them."""
+
+    def __init__(self, shape: Sequence[int], n_labels: int = N_LABELS) -> None:
+        self._voters = [np.empty((0, 3), np.int64) for _ in range(n_labels)]
+
+    def add(
+        self,
+        labels: NDArray[np.uint8] | NDArray[np.float32],
+        mask: NDArray[np.uint8] | None = None,
+        first: Sequence[int] = (0, 0, 0),
+    ) -> None:
+        """Finds the voters of each label in a box, one label after the other."""
+        votes = np.rint(labels) if mask is None else np.where(mask != 0, np.rint(labels), 0)
+        for row, voters in enumerate(self._voters):
+            self._voters[row] = np.concatenate([voters, np.argwhere(votes == row + 1) + first])
+
+    def medians(self) -> LabelMedians:
+        """One label after the other; without voters it keeps what says so."""
+        n = len(self._voters)
+        result = LabelMedians(
+            votes=np.array([len(voters) for voters in self._voters], np.int64),
+            median=np.full((n, 3), np.nan),
+            q25=np.full((n, 3), np.nan),
+            q75=np.full((n, 3), np.nan),
+            lower=np.full((n, 3), -1, np.int64),
+            upper=np.full((n, 3), -1, np.int64),
+        )
+        for row in np.flatnonzero(result.votes):
+            voters = self._voters[row]
+            result.median[row] = np.median(voters, axis=0)
+            result.q25[row], result.q75[row] = np.percentile(voters, (25, 75), axis=0)
+            result.lower[row], result.upper[row] = voters.min(axis=0), voters.max(axis=0)
+        return result
+
+
 def label_medians(
     labels: NDArray[np.uint8] | NDArray[np.float32],
     mask: NDArray[np.uint8] | None = None,
     n_labels: int = N_LABELS,
 ) -> LabelMedians:
-    """NumPy's own median and percentiles of the voters' indices, one label after the other."""
-    votes = np.rint(labels)
-    if mask is not None:
-        votes = np.where(mask != 0, votes, 0)
-    result = LabelMedians(
-        votes=np.zeros(n_labels, np.int64),
-        median=np.full((n_labels, 3), np.nan),
-        q25=np.full((n_labels, 3), np.nan),
-        q75=np.full((n_labels, 3), np.nan),
-        lower=np.full((n_labels, 3), -1, np.int64),
-        upper=np.full((n_labels, 3), -1, np.int64),
-    )
-    for row in range(n_labels):
-        voters = np.argwhere(votes == row + 1)
-        result.votes[row] = len(voters)
-        if len(voters):
-            result.median[row] = np.median(voters, axis=0)
-            result.q25[row], result.q75[row] = np.percentile(voters, (25, 75), axis=0)
-            result.lower[row], result.upper[row] = voters.min(axis=0), voters.max(axis=0)
-    return result
+    """`LabelVotes` of one box."""
+    votes = LabelVotes(labels.shape, n_labels)
+    votes.add(labels, mask)
+    return votes.medians()
 
 
 def _box(low: NDArray[np.int64], high: NDArray[np.int64]) -> tuple[slice, ...]:

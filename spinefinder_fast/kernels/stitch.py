@@ -297,10 +297,6 @@ def _check_stitch(
 def _empty_like(volume: _arrays.Array, shape: tuple[int, ...], dtype: str) -> Any:
     if dtype not in NETWORK_DTYPES:
         raise TypeError(f"dtype is {dtype!r}, {' or '.join(NETWORK_DTYPES)} is needed")
-    if not isinstance(volume, np.ndarray):
-        import torch
-
-        return torch.empty(shape, dtype=getattr(torch, dtype), device=volume.device)
-    if dtype == "bfloat16":
+    if dtype == "bfloat16" and isinstance(volume, np.ndarray):
         raise TypeError("NumPy has no bfloat16; pass a tensor as out, or as the volume (torch.from_numpy)")
-    return np.empty(shape, dtype)
+    return _arrays.empty_like(volume, shape, dtype)

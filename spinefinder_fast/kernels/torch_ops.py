@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from spinefinder_fast import kernels
+from spinefinder_fast.anatomy import N_LABELS
 
 LIBRARY = torch.library.Library("spinefinder_fast", "DEF")  # type: ignore[no-untyped-call]
 
@@ -99,3 +100,25 @@ def _blend_patches(
     patches: torch.Tensor, origins: torch.Tensor, window: torch.Tensor, total: torch.Tensor, weight: torch.Tensor
 ) -> None:
     kernels.blend_patches(patches, origins.numpy(), window, total, weight)
+
+
+def _statistics_without_data(
+    labels: torch.Tensor, mask: torch.Tensor | None = None, n_labels: int = N_LABELS
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    votes = labels.new_empty((n_labels,), dtype=torch.int64)
+    quantiles = labels.new_empty((3, n_labels, 3), dtype=torch.float64)
+    return votes, quantiles, labels.new_empty((2, n_labels, 3), dtype=torch.int64)
+
+
+@_operator(
+    f"label_medians(Tensor labels, Tensor? mask=None, int n_labels={N_LABELS}) -> "
+    "(Tensor votes, Tensor quantiles, Tensor bounds)",
+    _statistics_without_data,
+)
+def _label_medians(
+    labels: torch.Tensor, mask: torch.Tensor | None = None, n_labels: int = N_LABELS
+) -> tuple[Any, Any, Any]:
+    # On the device, so that nobody waits for it: as `LabelVotes.statistics`.
+    votes = kernels.LabelVotes(labels.shape, n_labels)
+    votes.add(labels, mask)
+    return votes.statistics()

@@ -31,6 +31,7 @@ class _OnTensors:
 
     def __init__(self, device: str) -> None:
         self.device = device
+        self.LabelVotes = functools.partial(_VotesOnTensors, self._move)
 
     def __getattr__(self, name: str) -> Any:
         kernel, (inputs, outputs) = getattr(kernels, name), _LARGE[name]
@@ -50,6 +51,15 @@ class _OnTensors:
 
         # torch has no negative strides; every other layout survives the way to the device.
         return torch.from_numpy(array.copy() if any(s < 0 for s in array.strides) else array).to(self.device)
+
+
+class _VotesOnTensors(kernels.LabelVotes):
+    def __init__(self, move: Any, *args: Any) -> None:
+        super().__init__(*args)
+        self._move = move
+
+    def add(self, labels: Any, mask: Any = None, *args: Any, **options: Any) -> None:
+        super().add(self._move(labels), None if mask is None else self._move(mask), *args, **options)
 
 
 class _Reference:

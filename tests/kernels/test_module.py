@@ -95,7 +95,10 @@ def test_without_a_device_one_clear_error():
     with no_device:
         _kernels.stitch_mask(Foreign("f2", (1, 2, 2, 2, 2)), FIRST, (0, 0, 0), mask, 1, 0)
     with no_device:
-        _kernels.label_histograms(volume, mask, Foreign("i8", (26, 6)), 1, 0)
+        _kernels.count_votes(volume, mask, (0, 0, 0), (2, 2, 2), Foreign("i8", (26, 9)), 1, 0)
+    with no_device:
+        outputs = Foreign("i8", (26,)), Foreign("f8", (3, 26, 3)), Foreign("i8", (2, 26, 3))
+        _kernels.vote_statistics(Foreign("i8", (26, 9)), (2, 2, 2), *outputs, 1, 0)
 
 
 @pytest.mark.skipif(_kernels.cuda, reason="this build has CUDA kernels")
@@ -148,3 +151,20 @@ def test_broken_memory_layouts_are_refused():
         _kernels.extract_patches(odd, FIRST, AS_IT_IS, 0.0, out, 1, 0)
     with pytest.raises(TypeError, match="the native byte order"):
         _kernels.extract_patches(np.zeros((3, 3, 3), ">f4"), FIRST, AS_IT_IS, 0.0, out, 1, 0)
+
+
+def test_counts_of_another_volume_are_refused():
+    labels, counts = np.zeros((2, 3, 4), np.uint8), np.zeros((26, 12), np.int64)
+    _kernels.count_votes(labels, None, (0, 0, 0), (2, 3, 4), counts, 1, 0)
+    for first, shape, wrong, message in [
+        ((0, 0, 0), (2, 3, 5), counts, "counts must have the shape"),
+        ((0, 0, 0), (2, 3, 4), np.zeros((26, 24), np.int64)[:, ::2], "counts must be C-contiguous"),
+        ((0, 0, 0), (10, 3, -4), counts, "counts must have the shape"),
+        ((0, 0, 1), (2, 3, 4), counts, "the labels leave the volume"),
+        ((-1, 0, 0), (3, 2, 4), counts, "the labels leave the volume"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            _kernels.count_votes(labels, None, first, shape, wrong, 1, 0)
+    votes, quantiles, bounds = np.zeros(26, np.int64), np.zeros((3, 26, 3)), np.zeros((2, 26, 3), np.int64)
+    with pytest.raises(ValueError, match="quantiles has another shape"):
+        _kernels.vote_statistics(counts, (2, 3, 4), votes, quantiles[:2], bounds, 1, 0)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from spinefinder_fast import kernels
@@ -108,6 +109,10 @@ CALLS = {
         torch.zeros((2, *SHAPE), device=d),
         torch.zeros(SHAPE, device=d),
     ),
+    "label_medians": lambda d: (
+        torch.randint(0, 30, SHAPE, dtype=torch.uint8, device=d),
+        torch.randint(0, 2, SHAPE, dtype=torch.uint8, device=d),
+    ),
 }
 
 
@@ -139,6 +144,11 @@ def test_operators_give_what_the_kernels_give(device, name):
     plain = [a.numpy() if any(a is s for s in small) else a for a in arguments]
     if name == "extract_patches":
         assert torch.equal(result, kernels.extract_patches(*plain[:4], dtype="float16"))
+    elif name == "label_medians":
+        votes, (q25, median, q75), (lower, upper) = result
+        statistics = vars(kernels.label_medians(*plain)).values()
+        for got, want in zip((votes, median, q25, q75, lower, upper), statistics, strict=True):
+            np.testing.assert_array_equal(got.cpu(), want)
     else:
         assert result is None
         getattr(kernels, name)(*plain)

@@ -80,6 +80,7 @@ struct Block {
     }
 };
 
+void test_medians();
 void test_stitch();
 
 }  // namespace spf::test
