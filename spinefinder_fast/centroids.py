@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import pi
 from typing import Literal
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from spinefinder_fast import anatomy
 from spinefinder_fast.geometry import Grid
-from spinefinder_fast.kernels import label_medians
+from spinefinder_fast.kernels import LabelVotes
 from spinefinder_fast.spine import Vertebra
 
 Threshold = Literal["in_view", "paper"]
@@ -24,21 +25,28 @@ LEAST_IN_VIEW = 0.25
 
 
 def aggregate(
-    labels: NDArray[np.float32], mask: NDArray[np.uint8], grid: Grid, threshold: Threshold = "in_view"
+    labels: Iterable[tuple[int, NDArray[np.float32]]],
+    mask: NDArray[np.uint8],
+    grid: Grid,
+    threshold: Threshold = "in_view",
 ) -> list[Vertebra]:
     """The median position of the votes for each vertebra that has enough of them.
 
     A voxel of the mask votes for the vertebra to whose label its value rounds.
 
     Args:
-        labels: (X, Y, Z) float32, the result of `identify`.
+        labels: sagittal slices as `identify` yields them, each once and in any order: the index along X, and (Y, Z)
+            float32. ``enumerate(volume)`` makes them of a volume.
         mask: (X, Y, Z) uint8, the result of `detect`.
-        grid: of both.
+        grid: of the mask.
         threshold: how many votes are enough: ``"paper"``, Eq. 3 as it stands; ``"in_view"``, Eq. 3 but never more than
             half of what the vertebra's own discs would give, and less where the field of view cuts it. Eq. 3 alone asks
             of C1 more votes than its discs have voxels.
     """
-    votes = label_medians(labels, mask, n_labels=anatomy.N_LABELS)
+    counted = LabelVotes(mask.shape, anatomy.N_LABELS)
+    for i, of_slice in labels:
+        counted.add(of_slice[None], mask[i : i + 1], first=(i, 0, 0))
+    votes = counted.medians()
     spacing = np.array(grid.spacing_mm)
     found = []
     for index in np.flatnonzero(votes.votes):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,28 +21,30 @@ MULTIPLE = 16
 """Four times pooled: the sides of the network's input are multiples of this."""
 
 
-def identify(volume: Volume, mask: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
-    """The label of every voxel as the network regresses it: (X, Y, Z) float32, not rounded, 0 in skipped slices.
+def identify(volume: Volume, mask: NDArray[np.uint8], model: Model) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """The label of every voxel as the network regresses it, one sagittal slice after the other: no volume of labels
+    is ever made.
 
-    Whole sagittal slices, with their neighbours as channels and padded to a multiple of 16, from the first to the last
-    slice in which a vertebra was detected. Rounding and the product with the mask are left to the aggregation.
+    Whole slices, with their neighbours as channels and padded to a multiple of 16, from the first to the last in which
+    a vertebra was detected. Rounding and the product with the mask are left to the aggregation.
 
     Args:
         volume: HU on the grid of the model.
-        mask: (X, Y, Z) uint8, the result of `detect`; an empty one gives zeros.
+        mask: (X, Y, Z) uint8, the result of `detect`; with an empty one there is nothing to do.
         model: its identification network is run.
+
+    Yields:
+        The index of a slice along X and its labels, (Y, Z) float32, not rounded.
     """
-    labels = np.zeros(volume.array.shape, np.float32)
     detected = np.flatnonzero(mask.any(axis=(1, 2)))
     if not len(detected):
-        return labels
+        return
     rows, columns = volume.array.shape[1:]
-    first, last = int(detected[0]), int(detected[-1])
     padding = ((TARGET, SLICES - 1 - TARGET), (0, -rows % MULTIPLE), (0, -columns % MULTIPLE))
     padded = np.pad(normalise(volume.array, model.intensity), padding, constant_values=padding_value(model.intensity))
-    with torch.inference_mode():
-        for i in range(first, last + 1):
-            # Padded slice i + TARGET is slice i, so the window i-TARGET .. of the scan starts at padded slice i.
-            window = torch.from_numpy(padded[None, i : i + SLICES]).to(model.device)
-            labels[i] = model.identification(window)[0, 0, :rows, :columns].float().cpu().numpy()
-    return labels
+    for i in range(int(detected[0]), int(detected[-1]) + 1):
+        # Padded slice i + TARGET is slice i, so the window i-TARGET .. of the scan starts at padded slice i.
+        window = torch.from_numpy(padded[None, i : i + SLICES]).to(model.device)
+        with torch.inference_mode():  # here and not around the loop, or whoever takes the slices would run in it too
+            labels = model.identification(window)[0, 0, :rows, :columns].float().cpu()
+        yield i, labels.numpy()

@@ -33,30 +33,30 @@ def test_votes_must_exceed_the_threshold_not_reach_it():
         flat = np.zeros(20**3, np.float32)
         flat[:votes] = 8
         labels[5:25, 5:25, 5:25] = flat.reshape(20, 20, 20)
-        result = aggregate(labels, np.ones(labels.shape, np.uint8), Grid.from_spacing(labels.shape), "paper")
+        result = aggregate(enumerate(labels), np.ones(labels.shape, np.uint8), Grid.from_spacing(labels.shape), "paper")
         assert len(result) == found
 
 
 def test_the_threshold_is_a_volume_not_a_number_of_voxels():
     labels, mask = block((20, 20, 20), np.s_[5:15, 5:15, 5:15], 20)
-    assert not aggregate(labels, mask, Grid.from_spacing(labels.shape, 2.0), "paper")  # 8000 mm^3 of 15722
-    assert aggregate(labels, mask, Grid.from_spacing(labels.shape, 3.0), "paper")  # 27000 mm^3
+    assert not aggregate(enumerate(labels), mask, Grid.from_spacing(labels.shape, 2.0), "paper")  # 8000 mm^3 of 15722
+    assert aggregate(enumerate(labels), mask, Grid.from_spacing(labels.shape, 3.0), "paper")  # 27000 mm^3
 
 
 def test_a_vertebra_cut_by_the_field_of_view_needs_fewer_votes():
     labels, mask = block((40, 40, 60), np.s_[5:35, 5:35, 50:60], 21)  # the upper third of L2
     grid = Grid.from_spacing(labels.shape)
-    assert not aggregate(labels, mask, grid, "paper")
-    (found,) = aggregate(labels, mask, grid)
+    assert not aggregate(enumerate(labels), mask, grid, "paper")
+    (found,) = aggregate(enumerate(labels), mask, grid)
     assert found.name == "L2"
     assert found.truncated
     labels, mask = block((40, 40, 60), np.s_[5:35, 5:35, 40:50], 21)  # as many votes, but not at the border
-    assert not aggregate(labels, mask, grid)
+    assert not aggregate(enumerate(labels), mask, grid)
 
 
 def test_a_few_stray_votes_at_the_border_are_no_vertebra():
     labels, mask = block((40, 40, 60), np.s_[5:25, 5:25, 58:60], 13)  # 2 mm of T6
-    assert aggregate(labels, mask, Grid.from_spacing(labels.shape)) == []
+    assert aggregate(enumerate(labels), mask, Grid.from_spacing(labels.shape)) == []
 
 
 def test_the_median_is_in_the_world_and_the_mask_is_heeded():
@@ -64,7 +64,7 @@ def test_the_median_is_in_the_world_and_the_mask_is_heeded():
     mask[:10] = 0
     labels[:5] = 20
     grid = Grid.from_spacing(labels.shape, 1.5, (100, -50, 7))
-    (found,) = aggregate(labels, mask, grid)
+    (found,) = aggregate(enumerate(labels), mask, grid)
     assert found.name == "L1"
     assert found.lps == pytest.approx((100 + 1.5 * 20, -50 + 1.5 * 20, 7 + 1.5 * 25))
     assert found.votes == 21 * 21 * 31
@@ -73,4 +73,4 @@ def test_the_median_is_in_the_world_and_the_mask_is_heeded():
 
 def test_no_votes_no_vertebra():
     empty = np.zeros((4, 5, 6), np.float32)
-    assert aggregate(empty, np.ones(empty.shape, np.uint8), Grid.from_spacing(empty.shape)) == []
+    assert aggregate(enumerate(empty), np.ones(empty.shape, np.uint8), Grid.from_spacing(empty.shape)) == []

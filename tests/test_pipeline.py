@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
 from itertools import permutations, product
+from time import sleep
 
 import numpy as np
 import pytest
@@ -38,6 +39,19 @@ def test_details_say_how_it_was_done():
     spine = locate(labelled_scan(phantom.spine, phantom.grid), true_model(2.0))
     assert spine.details["weights"] == "truth"
     assert list(spine.details["seconds"]) == ["load", "resample", "detect", "identify", "aggregate"]
+
+
+def test_the_networks_time_is_not_the_aggregations():
+    class Slow(torch.nn.Module):
+        def forward(self, x):
+            sleep(0.05)
+            return x[:, :1] * 0
+
+    shape = (6, 20, 20)
+    scan = Scan(np.full(shape, 400, np.int16), Grid.from_spacing(shape), Grid.from_spacing(shape), "bone", None)
+    seconds = locate(scan, replace(true_model(), identification=Slow())).details["seconds"]
+    assert seconds["identify"] >= 6 * 0.05
+    assert seconds["aggregate"] < 0.2
 
 
 def test_all_48_orientations_of_a_file_give_the_same_world_centroids():
@@ -83,12 +97,18 @@ def test_identification_skips_slices_outside_of_the_detection():
     labels = np.random.default_rng(0).integers(0, 27, (9, 21, 50)).astype(np.float32)
     volume = Volume(labels * 40, Grid.from_spacing(labels.shape))
     mask = np.zeros(labels.shape, np.uint8)
-    assert not identify(volume, mask, true_model()).any()
+    assert list(identify(volume, mask, true_model())) == []
     mask[2, 3, 4] = mask[6, 0, 0] = 1
-    found = identify(volume, mask, true_model())
-    assert found[2:7] == pytest.approx(labels[2:7], abs=1e-4)
-    assert not found[:2].any()
-    assert not found[7:].any()
+    found = dict(identify(volume, mask, true_model()))
+    assert list(found) == [2, 3, 4, 5, 6]
+    assert all(found[i].dtype == np.float32 for i in found)
+    assert np.stack(list(found.values())) == pytest.approx(labels[2:7], abs=1e-4)
+
+
+def test_who_takes_the_slices_keeps_recording_gradients():
+    volume = Volume(np.full((3, 4, 5), 40, np.float32), Grid.from_spacing((3, 4, 5)))
+    for _ in identify(volume, np.ones((3, 4, 5), np.uint8), true_model()):
+        assert not torch.is_inference_mode_enabled()
 
 
 def test_a_zscore_model_sees_zero_mean_and_unit_variance_over_the_scan():

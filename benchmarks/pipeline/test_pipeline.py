@@ -29,16 +29,16 @@ def truth(spacing_mm: float = SPACING) -> tuple[Scan, Spine]:
 
 
 @cache
-def stages() -> tuple[Volume, np.ndarray, np.ndarray]:
+def stages() -> tuple[Volume, np.ndarray, list[tuple[int, np.ndarray]]]:
     volume = resample(truth()[0], SPACING)
     mask = detect(volume, MODEL)
-    return volume, mask, identify(volume, mask, MODEL)
+    return volume, mask, list(identify(volume, mask, MODEL))
 
 
 STAGES = {
     "resample": lambda: resample(truth(1.0)[0], SPACING),
     "detect": lambda: detect(stages()[0], MODEL),
-    "identify": lambda: identify(*stages()[:2], MODEL),
+    "identify": lambda: list(identify(*stages()[:2], MODEL)),
     "aggregate": lambda: aggregate(stages()[2], stages()[1], stages()[0].grid),
     "all": lambda: locate(truth()[0], MODEL),
 }
@@ -61,8 +61,9 @@ def test_pipeline(benchmark, stage):
     elif stage == "detect":
         np.testing.assert_array_equal(answer, volume.array > 20)  # half of a label's step
     elif stage == "identify":
-        shown = mask.any(axis=(1, 2))
-        np.testing.assert_allclose(answer[shown], volume.array[shown] / 40, atol=1e-3)
+        shown, labels = zip(*answer, strict=True)
+        assert list(shown) == np.flatnonzero(mask.any(axis=(1, 2))).tolist()
+        np.testing.assert_allclose(labels, volume.array[list(shown)] / 40, atol=1e-3)
     else:
         assert [vertebra.name for vertebra in answer] == spine.names
         errors = np.linalg.norm([np.subtract(v.lps, spine[v.name].lps) for v in answer], axis=1)
