@@ -4,6 +4,7 @@
 Every kernel ends with how to run: ``threads`` in host memory, ``stream`` (a CUDA handle) on a device.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,4 +38,18 @@ def blend_patches(
 def count_votes(labels: Any, mask: Any, first: _Int3, shape: _Int3, counts: Any, threads: int, stream: int) -> None: ...
 def vote_statistics(
     counts: Any, shape: _Int3, votes: Any, quantiles: Any, bounds: Any, threads: int, stream: int
+) -> None: ...
+def deform_grid(
+    images: list[Any],
+    outs: list[Any],
+    order: list[int],
+    border: list[int],
+    cval: list[float],
+    displacement: _F64,
+    shape: tuple[int, ...],
+    lo: tuple[int, ...],
+    hi: tuple[int, ...],
+    empty: Callable[[int], Any],
+    threads: int,
+    stream: int,
 ) -> None: ...

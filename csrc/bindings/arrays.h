@@ -215,5 +215,6 @@ const T* data_of(const Array<T>& array, std::initializer_list<int64_t> shape, co
 void bind_discs(py::module_& module);
 void bind_stitch(py::module_& module);
 void bind_medians(py::module_& module);
+void bind_deform(py::module_& module);
 
 }  // namespace spf

@@ -15,4 +15,5 @@ PYBIND11_MODULE(_kernels, module) {
     spf::bind_discs(module);
     spf::bind_stitch(module);
     spf::bind_medians(module);
+    spf::bind_deform(module);
 }

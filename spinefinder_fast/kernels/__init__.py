@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compiled kernels with checked arguments: discs, patches and medians.
+"""The compiled kernels with checked arguments: discs, patches, medians and deformation.
 
 Each takes NumPy arrays or, for what is large, tensors of torch in host or CUDA memory, and has a readable twin of the
 same name and arguments in `spinefinder_fast.kernels.reference`. Misuse raises ``TypeError`` or ``ValueError``, looked
@@ -7,6 +7,7 @@ for in the order type, shape, dtype, device, values; nothing is cast silently. A
 of threads. CUDA forms work on the current stream and return without waiting for it.
 """
 
+from spinefinder_fast.kernels.deform import deform_grid, deform_random_grid
 from spinefinder_fast.kernels.discs import rasterize_discs, rasterize_spheres
 from spinefinder_fast.kernels.medians import LabelMedians, LabelVotes, label_medians
 from spinefinder_fast.kernels.stitch import (
@@ -25,6 +26,8 @@ __all__ = [
     "LabelVotes",
     "Normalisation",
     "blend_patches",
+    "deform_grid",
+    "deform_random_grid",
     "extract_patches",
     "gaussian_window",
     "label_medians",

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the kernels compute, in plain NumPy: to be read, and to test every compiled form against.
 
-Names, arguments and answers are those of `spinefinder_fast.kernels`, to the last bit but for `stitch_probability`;
-arguments are not checked.
+Names, arguments and answers are those of `spinefinder_fast.kernels`, to the last bit but for `stitch_probability` and
+`deform_grid`; arguments are not checked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spinefinder_fast.anatomy import N_LABELS
+from spinefinder_fast.kernels.deform import Axis, Mode, for_each
 from spinefinder_fast.kernels.medians import LabelMedians
 from spinefinder_fast.kernels.stitch import AS_IT_IS, Normalisation
 
@@ -182,6 +184,129 @@ def label_medians(
     votes = LabelVotes(labels.shape, n_labels)
     votes.add(labels, mask)
     return votes.medians()
+
+
+def deform_grid(
+    images: Any,
+    displacement: NDArray[np.float64],
+    *,
+    axis: Axis | list[Axis] = None,
+    order: int | Sequence[int] = 3,
+    mode: Mode | Sequence[Mode] = "constant",
+    cval: float | Sequence[float] = 0.0,
+    crop: Sequence[slice] | None = None,
+    out: Any = None,
+) -> Any:
+    """Each image sampled in float64 at `deform_sources`, tap by tap, all voxels at once."""
+    several = isinstance(images, list)
+    inputs = images if several else [images]
+    n = len(inputs)
+    outs = []
+    for image, to, ax, o, m, c in zip(
+        inputs,
+        for_each(out, n, "out", list),
+        for_each(axis, n, "axis", list),
+        for_each(order, n, "order"),
+        for_each(mode, n, "mode"),
+        for_each(cval, n, "cval"),
+        strict=True,
+    ):
+        deformed = tuple(range(image.ndim)) if ax is None else ax if isinstance(ax, tuple) else (ax,)
+        behind = tuple(range(-len(deformed), 0))
+        carried_first = np.moveaxis(image, deformed, behind)
+        sources = deform_sources(carried_first.shape[-len(deformed) :], displacement, crop)
+        value = np.moveaxis(_sample(carried_first, sources, o, m, c), behind, deformed)
+        if image.dtype == np.uint8:
+            value = np.clip(np.floor(value + 0.5), 0, 255)
+        to = np.empty(value.shape, image.dtype) if to is None else to
+        to[...] = value
+        outs.append(to)
+    return outs if several else outs[0]
+
+
+def deform_sources(
+    shape: Sequence[int], displacement: NDArray[np.float64], crop: Sequence[slice] | None = None
+) -> NDArray[np.float64]:
+    """Where each voxel of the crop comes from, (axes, crop...), voxels: its own index and the displacement there."""
+    wanted = (
+        [np.arange(n) for n in shape] if crop is None else [np.arange(n)[c] for n, c in zip(shape, crop, strict=True)]
+    )
+    spline = displacement
+    for axis, (n, indices) in enumerate(zip(shape, wanted, strict=True), 1):
+        points = displacement.shape[axis]
+        at = indices * (points - 1) / max(n - 1, 1)
+        spline = _along(_cubic(at, points) @ _to_coefficients(points), spline, axis)
+    field: NDArray[np.float64] = np.stack(np.meshgrid(*wanted, indexing="ij")) + spline
+    return field
+
+
+def _sample(
+    image: NDArray[Any], sources: NDArray[np.float64], order: int, mode: str, cval: float
+) -> NDArray[np.float64]:
+    """(carried..., n...) at sources (axes, crop...): (carried..., crop...)."""
+    values = image.astype(np.float64)
+    covered = np.ones(sources.shape[1:], bool)
+    taps = []
+    for axis, x in enumerate(sources, -len(sources)):
+        n = values.shape[axis]
+        if order == 3:
+            values = _along(_to_coefficients(n), values, axis)
+        if mode == "constant":
+            covered &= (x >= 0) & (x <= n - 1)
+        taps.append(list(zip(*_taps(_inside(x, n, mode), n, order), strict=True)))
+    total = np.zeros((*values.shape[: values.ndim - len(sources)], *covered.shape))
+    for corner in product(*taps):
+        at: tuple[Any, ...] = (..., *(index for index, _ in corner))
+        total += np.prod([weight for _, weight in corner], axis=0) * values[at]
+    return np.where(covered, total, cval)
+
+
+def _cubic(x: NDArray[Any], n: int) -> NDArray[np.float64]:
+    """(len(x), n): the cubic B-spline at x is this times its n coefficients."""
+    matrix = np.zeros((len(x), n))
+    for index, weight in zip(*_taps(x, n, 3), strict=True):
+        matrix[np.arange(len(x)), index] += weight
+    return matrix
+
+
+def _to_coefficients(n: int) -> NDArray[np.float64]:
+    """(n, n): the coefficients of the cubic B-spline through n values are this times the values."""
+    return np.linalg.inv(_cubic(np.arange(n), n)).astype(np.float64)
+
+
+def _along(matrix: NDArray[np.float64], values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    product_first: NDArray[np.float64] = np.tensordot(matrix, values, (1, axis))
+    return np.moveaxis(product_first, 0, axis)
+
+
+def _taps(x: NDArray[Any], n: int, order: int) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float64]]]:
+    """The order + 1 neighbours of x among n samples, mirrored about the outermost ones, and their weights."""
+    first = np.floor(x + 0.5 if order == 0 else x).astype(np.int64)
+    f: NDArray[np.float64] = x - first
+    if order == 3:
+        cubic = [(1 - f) ** 3 / 6, 2 / 3 - f**2 * (2 - f) / 2, 2 / 3 - (1 - f) ** 2 * (1 + f) / 2, f**3 / 6]
+        return [_mirrored(first + t, n) for t in (-1, 0, 1, 2)], cubic
+    weights = [1 - f, f] if order == 1 else [np.ones_like(f)]
+    return [_mirrored(first + t, n) for t in range(order + 1)], weights
+
+
+def _mirrored(index: NDArray[Any], n: int) -> NDArray[Any]:
+    period = max(2 * (n - 1), 1)
+    index = index % period
+    return np.minimum(index, period - index) if n > 1 else np.zeros_like(index)
+
+
+def _inside(x: NDArray[np.float64], n: int, mode: str) -> NDArray[np.float64]:
+    """What lies at x beyond the border lies here. With "reflect" the taps see to the next voxel."""
+    beyond = (x < 0) | (x > n - 1)
+    if mode in ("nearest", "constant") or n == 1:
+        return np.clip(x, 0, n - 1)
+    if mode == "mirror":
+        return np.where(beyond, _mirrored(x, n), x)
+    if mode == "wrap":
+        return np.where(beyond, x % (n - 1), x)
+    x = np.where(beyond, x % (2 * n), x)
+    return np.where(beyond & (x >= n), 2 * n - 1 - x, x)
 
 
 def _box(low: NDArray[np.int64], high: NDArray[np.int64]) -> tuple[slice, ...]:

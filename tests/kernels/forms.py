@@ -42,6 +42,8 @@ class _OnTensors:
             for i in outputs:
                 args[i][...] = moved[i].cpu().numpy()
                 result = args[i] if result is moved[i] else result
+            if isinstance(result, list):
+                return [r.cpu().numpy() for r in result]
             return result.cpu().numpy() if hasattr(result, "cpu") else result
 
         return run
@@ -49,6 +51,8 @@ class _OnTensors:
     def _move(self, array: Any) -> Any:
         import torch
 
+        if isinstance(array, list):
+            return [self._move(a) for a in array]
         # torch has no negative strides; every other layout survives the way to the device.
         return torch.from_numpy(array.copy() if any(s < 0 for s in array.strides) else array).to(self.device)
 
@@ -79,6 +83,7 @@ _LARGE: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "stitch_probability": ((0,), (3,)),
     "blend_patches": ((0, 2), (3, 4)),
     "label_medians": ((0, 1), ()),
+    "deform_grid": ((0,), ()),
 }
 """Which arguments are volumes: those that are read, and those that are written in place."""
 

@@ -70,6 +70,12 @@ def one_disc() -> tuple[object, ...]:
     return np.zeros((1, 2, 3)), np.ones(1), np.ones(1, np.uint8), (1.0, 1.0, 1.0), 1, 0
 
 
+def one_row(image: object, empty: object) -> tuple[object, ...]:
+    """Arguments of deform_grid for one row of four voxels, which becomes itself."""
+    ends = (1, 1, 4), (0, 0, 0), (1, 1, 4)
+    return [image], [image], [1], [0], [0.0], np.zeros((1, 1, 1, 2)), *ends, empty, 1, 0
+
+
 def test_kernels_import_neither_torch_nor_a_cuda_library():
     script = (
         "import sys, spinefinder_fast.kernels, spinefinder_fast.discs\n"
@@ -99,6 +105,8 @@ def test_without_a_device_one_clear_error():
     with no_device:
         outputs = Foreign("i8", (26,)), Foreign("f8", (3, 26, 3)), Foreign("i8", (2, 26, 3))
         _kernels.vote_statistics(Foreign("i8", (26, 9)), (2, 2, 2), *outputs, 1, 0)
+    with no_device:
+        _kernels.deform_grid(*one_row(Foreign("f4", (1, 1, 1, 1, 1, 4)), lambda n: Foreign("f4", (n,))))
 
 
 @pytest.mark.skipif(_kernels.cuda, reason="this build has CUDA kernels")
@@ -132,6 +140,32 @@ def test_an_array_of_another_library_is_written_in_place():
 def test_host_and_device_do_not_mix():
     with pytest.raises((ValueError, RuntimeError), match=r"arrays are in host and in device memory|no CUDA kernels"):
         _kernels.stitch_mask(Foreign("f4", (1, 2, 2, 2, 2)), FIRST, (0, 0, 0), np.zeros((2, 2, 2), np.uint8), 1, 0)
+
+
+def test_scratch_memory_is_checked():
+    image = np.zeros((1, 1, 1, 1, 1, 4), np.float32)
+    with pytest.raises(ValueError, match="scratch has another size"):
+        _kernels.deform_grid(*one_row(image, lambda n: np.empty(n - 1, np.float32)))
+    with pytest.raises(ValueError, match="arrays are in host and in device memory"):
+        _kernels.deform_grid(*one_row(image, lambda n: Foreign("f4", (n,))))
+
+
+def test_what_does_not_fit_the_field_is_refused():
+    def refused(at: int, wrong: object, message: str) -> None:
+        arguments = list(one_row(np.zeros((1, 1, 1, 1, 1, 4), np.float32), lambda n: np.empty(n, np.float32)))
+        arguments[at] = wrong
+        with pytest.raises(ValueError, match=message):
+            _kernels.deform_grid(*arguments)
+
+    refused(1, [np.zeros((1, 1, 1, 1, 1, 3), np.float32)], "do not fit the shape and the crop")
+    refused(1, [], "every image needs its out")
+    refused(2, [2], "no such order")
+    refused(3, [5], "no such border")
+    refused(5, np.zeros((1, 1, 2)), "displacement must have the shape")
+    refused(5, np.zeros((1, 1, 1, 0)), "do not fit")
+    refused(5, np.zeros((1, 2, 1, 2)), "do not fit")
+    refused(6, (1, 1, 5), "do not fit the shape and the crop")
+    refused(8, (1, 1, 5), "shape, crop and displacement do not fit")
 
 
 @pytest.mark.parametrize("dtype", ["i8", "?", "c8"])

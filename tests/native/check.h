@@ -82,5 +82,6 @@ struct Block {
 
 void test_medians();
 void test_stitch();
+void test_deform();
 
 }  // namespace spf::test
