@@ -64,7 +64,7 @@ weights: $(VENV)/installed
 $(VENV)/installed: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-binary elasticdeform --editable ".[train,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-binary elasticdeform --editable ".[dev]"
 	touch $@
 
 $(VENV)/bench: $(VENV)/installed

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,8 @@ from torch.utils.data import Dataset
 from spinefinder_fast import anatomy
 from spinefinder_fast.annotations import ENDINGS, read_centroids
 from spinefinder_fast.discs import dense_labels
-from spinefinder_fast.errors import AnnotationError, SpinefinderError
-from spinefinder_fast.kernels import extract_patches
+from spinefinder_fast.errors import AnnotationError
+from spinefinder_fast.kernels import deform_random_grid, extract_patches
 from spinefinder_fast.networks.identification import SLICES, TARGET
 from spinefinder_fast.scan import find_scans, read_scan, scan_name
 from spinefinder_fast.training.settings import TrainingSettings
@@ -121,9 +120,6 @@ class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         scans: where crops come from.
         settings: crop size, sampling and augmentation.
         augment: False leaves deformation, mirroring and jitter out, as validation wants.
-
-    Raises:
-        SpinefinderError: elastic deformation is wanted and elasticdeform is not installed.
     """
 
     def __init__(self, scans: Sequence[TrainingScan], settings: TrainingSettings, augment: bool = True) -> None:
@@ -131,17 +127,6 @@ class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.settings = settings
         self.augment = augment
         self.epoch = 0
-        if (
-            augment
-            and settings.kind == "identification"
-            and settings.deform_sigma_mm
-            and not find_spec("elasticdeform")
-        ):
-            raise SpinefinderError(
-                "E_ELASTICDEFORM",
-                "elastic deformation needs elasticdeform: pip install --no-binary elasticdeform elasticdeform, "
-                "or set deform_sigma_mm = 0",
-            )
         self._outside = padding_value(settings.intensity) if settings.intensity == "window" else ZSCORE_PADDING
 
     def __len__(self) -> int:
@@ -224,11 +209,16 @@ def _deform(
     image: NDArray[np.float32], labels: NDArray[np.uint8], sigma: float, halo: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """One elastic deformation, on a 3x3 grid of control points, of the slices (linear) and of the labels (nearest)."""
-    import elasticdeform
-
-    displacement = rng.normal(0.0, sigma, (2, 3, 3))
-    inside = tuple(slice(halo, n - halo) for n in labels.shape)
-    image, slab = elasticdeform.deform_grid(
-        [image, labels[None]], displacement, axis=[(1, 2), (1, 2)], order=[1, 0], mode="nearest", crop=inside
+    inside = [slice(halo, n - halo) for n in labels.shape]
+    image, slab = deform_random_grid(
+        # One thread: crops are made side by side, and beside the network.
+        [image, labels[None]],
+        sigma,
+        rng=rng,
+        axis=(1, 2),
+        order=[1, 0],
+        mode="nearest",
+        crop=inside,
+        threads=1,
     )
     return image, slab[0]

@@ -8,7 +8,7 @@ import torch
 
 from spinefinder_fast import make_phantom
 from spinefinder_fast.discs import dense_labels
-from spinefinder_fast.errors import AnnotationError, SpinefinderError
+from spinefinder_fast.errors import AnnotationError
 from spinefinder_fast.networks.identification import SLICES, TARGET
 from spinefinder_fast.report import write_lml, write_verse_json
 from spinefinder_fast.scan import write_nifti
@@ -129,13 +129,6 @@ def test_verse_names_are_found_and_masks_passed_over(tmp_path):
     write_verse_json(tmp_path / "sub-a_seg-subreg_ctd.json", phantom.spine)
     (loaded,) = load_training_scans([tmp_path], DETECTION)
     assert loaded.name == "sub-a_ct"
-
-
-def test_a_missing_elasticdeform_is_named(scan, monkeypatch):
-    monkeypatch.setattr("spinefinder_fast.training.samples.find_spec", lambda name: None)
-    CropDataset([scan], DETECTION)
-    with pytest.raises(SpinefinderError, match="--no-binary elasticdeform"):
-        CropDataset([scan], IDENTIFICATION)
 
 
 def test_a_scan_smaller_than_the_crop_is_padded(scan):
