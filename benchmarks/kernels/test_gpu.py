@@ -11,6 +11,7 @@ import torch
 
 from spinefinder_fast.kernels import (
     blend_patches,
+    deform_grid,
     extract_patches,
     gaussian_window,
     label_medians,
@@ -34,6 +35,7 @@ TILES = (16, 16, 16)
 TILED = {"huge": tuple(n * (s.stop - s.start) for n, s in zip(TILES, CENTRE, strict=True))}
 """A volume that the centres of 4096 patches fill: 10.7 GB of logits, 1.3 GB of them read."""
 FLOATS = {"huge": (512, 512, 1280)}
+SLICES = {"huge": (8, 4096, 8192)}
 
 
 def untiled(centres: torch.Tensor) -> torch.Tensor:
@@ -158,3 +160,19 @@ def test_extract_patches(measure, size, way):
         some = [0, len(origins) // 2, len(origins) - 1]
         expected = reference.extract_patches(volume.cpu().numpy(), origins[some], PATCH, -5.0)
         np.testing.assert_array_equal(out[some].cpu().numpy(), expected)
+
+
+def deform(image: torch.Tensor, displacement: np.ndarray, out: torch.Tensor) -> torch.Tensor:
+    return deform_grid(image, displacement, axis=(1, 2), order=1, mode="nearest", out=out)
+
+
+@compare(gpu.against_copying(deform), SLICES)
+def test_deform_grid(measure, size, way):
+    image = random(*SLICES[size])
+    displacement = np.random.default_rng(0).normal(0, 7, (2, 3, 3))
+    out = torch.empty_like(image)
+    measure(image, displacement, out, moved_bytes=image.nbytes + out.nbytes)
+    if way.answers:
+        some = (slice(1000, 1100), slice(3000, 3300))
+        expected = deform_grid(image.cpu().numpy(), displacement, axis=(1, 2), order=1, mode="nearest", crop=some)
+        np.testing.assert_array_equal(out[(slice(None), *some)].cpu().numpy(), expected)
