@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from spinefinder_fast import kernels
+from spinefinder_fast.kernels.deform import Mode
 from spinefinder_fast.anatomy import N_LABELS
 
 LIBRARY = torch.library.Library("spinefinder_fast", "DEF")  # type: ignore[no-untyped-call]
@@ -122,3 +123,42 @@ def _label_medians(
     votes = kernels.LabelVotes(labels.shape, n_labels)
     votes.add(labels, mask)
     return votes.statistics()
+
+
+def _deformed_without_data(
+    image: torch.Tensor,
+    displacement: torch.Tensor,
+    axis: list[int],
+    order: int = 3,
+    mode: str = "constant",
+    cval: float = 0.0,
+    start: list[int] | None = None,
+    stop: list[int] | None = None,
+) -> torch.Tensor:
+    shape = list(image.shape)
+    for i, a in enumerate(axis):
+        shape[a] = (stop[i] if stop else shape[a]) - (start[i] if start else 0)
+    return image.new_empty(shape)
+
+
+@_operator(
+    "deform_grid(Tensor image, Tensor displacement, int[] axis, int order=3, str mode='constant', float cval=0., "
+    "int[]? start=None, int[]? stop=None) -> Tensor",
+    _deformed_without_data,
+)
+def _deform_grid(
+    image: torch.Tensor,
+    displacement: torch.Tensor,
+    axis: list[int],
+    order: int = 3,
+    mode: Mode = "constant",
+    cval: float = 0.0,
+    start: list[int] | None = None,
+    stop: list[int] | None = None,
+) -> torch.Tensor:
+    # A crop [start, stop) for each deformed axis: schemas know no slices.
+    crop = [slice(start[i] if start else None, stop[i] if stop else None) for i in range(len(axis))]
+    deformed: torch.Tensor = kernels.deform_grid(
+        image, displacement.numpy(), axis=tuple(axis), order=order, mode=mode, cval=cval, crop=crop
+    )
+    return deformed

@@ -21,6 +21,7 @@ from spinefinder_fast.kernels import torch_ops  # noqa: E402  (needs torch)
 SHAPE, PATCH, MARGIN = (17, 12, 20), (12, 10, 12), (3, 2, 3)
 ORIGINS = torch.from_numpy(patch_origins(SHAPE, PATCH, MARGIN))
 SEGMENTS = torch.tensor([[[8, 6, 3], [9, 5, 11]], [[9, 5, 11], [7, 6, 18]]], dtype=torch.float64)
+DISPLACEMENT = 2 * torch.sin(torch.arange(18, dtype=torch.float64)).reshape(2, 3, 3)
 CENTRES = SEGMENTS[:, 0].contiguous()
 RADII, VALUES = torch.tensor([4.0, 3.5], dtype=torch.float64), torch.tensor([20, 21], dtype=torch.uint8)
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -113,6 +114,7 @@ CALLS = {
         torch.randint(0, 30, SHAPE, dtype=torch.uint8, device=d),
         torch.randint(0, 2, SHAPE, dtype=torch.uint8, device=d),
     ),
+    "deform_grid": lambda d: (torch.randn(SHAPE, device=d), DISPLACEMENT, [1, 2], 3, "nearest", 0.0, [2, 3], [9, 20]),
 }
 
 
@@ -140,7 +142,7 @@ def test_operators_give_what_the_kernels_give(device, name):
     torch.manual_seed(0)
     written = CALLS[name](device)
     result = getattr(torch.ops.spinefinder_fast, name)(*written)
-    small = (ORIGINS, SEGMENTS, CENTRES, RADII, VALUES)
+    small = (ORIGINS, SEGMENTS, CENTRES, RADII, VALUES, DISPLACEMENT)
     plain = [a.numpy() if any(a is s for s in small) else a for a in arguments]
     if name == "extract_patches":
         assert torch.equal(result, kernels.extract_patches(*plain[:4], dtype="float16"))
@@ -149,6 +151,9 @@ def test_operators_give_what_the_kernels_give(device, name):
         statistics = vars(kernels.label_medians(*plain)).values()
         for got, want in zip((votes, median, q25, q75, lower, upper), statistics, strict=True):
             np.testing.assert_array_equal(got.cpu(), want)
+    elif name == "deform_grid":
+        crop = [slice(2, 9), slice(3, 20)]
+        assert torch.equal(result, kernels.deform_grid(*plain[:2], axis=(1, 2), mode="nearest", crop=crop))
     else:
         assert result is None
         getattr(kernels, name)(*plain)
