@@ -66,7 +66,7 @@ COLUMNS = {
     "target": _target,
     " ": _short,
     "ours": lambda row: _seconds(row["median_s"]),
-    "theirs": lambda row: _seconds(row["against_s"]),
+    "theirs": lambda row: _seconds(row["against_median_s"]),
     "ours, MB": lambda row: _megabytes(row["peak_mb"]),
     "theirs, MB": lambda row: _megabytes(row["against_peak_mb"]),
     "ours, GB/s": _rate,

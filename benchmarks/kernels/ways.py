@@ -25,7 +25,8 @@ class Way:
         run: called with what the benchmark gives to `measure`.
         against: its name in the tables; empty for ours.
         target: the ratio that we want to reach at the largest size; None where there is only something to see.
-        better: "higher" for how many times as fast ours is; "lower" for how many times as long as a limit it takes.
+        better: "higher" for how many times as fast ours is; "lower" for how many times as long as a limit it takes,
+            on all of torch's threads or on one, whichever is quicker.
         sizes: those it runs at; None for all in the case of ours, else for the smallest and the largest.
         answers: whether it gives the kernel's answer: a limit, such as reading the volume once, does not.
         once: one call is enough, and all there is time for.
@@ -53,7 +54,7 @@ class Measurement:
 
     Attributes:
         sizes: of the benchmark, from the smallest to the largest: names, and shapes in voxels.
-        seconds: median time of a call; of a limit the least, for what slows it down must not flatter ours.
+        median_s: median time of a call, s.
         peak_mb: rise of memory during a call, MB (10^6 bytes); None where it cannot be measured.
         moved_bytes: read and written at the least; None where nobody counted.
     """
@@ -63,7 +64,7 @@ class Measurement:
     sizes: Mapping[str, tuple[int, ...]]
     device: str
     way: Way
-    seconds: float
+    median_s: float
     peak_mb: float | None
     moved_bytes: int | None = None
 
@@ -103,13 +104,13 @@ def rows(measurements: Iterable[Measurement]) -> list[dict[str, Any]]:
         our = ours.get((m.device, m.kernel, m.size))
         first = ours.get((m.device, m.kernel, next(iter(m.sizes))))
         if m.way.against and our:
-            ratio = m.seconds / our.seconds
+            ratio = m.median_s / our.median_s
             if m.way.better == "lower":
                 ratio = 1 / ratio
             target = m.way.target if m.size == list(m.sizes)[-1] else None
             found.append(_row(our, m, m.way.against, ratio, target, m.way.better))
         elif first and first is not m:
-            ratio = (m.seconds / m.voxels) / (first.seconds / first.voxels)
+            ratio = (m.median_s / m.voxels) / (first.median_s / first.voxels)
             found.append(_row(m, first, "1x", ratio, GROWTH_TARGET, "lower"))
     return found
 
@@ -126,14 +127,14 @@ def _row(
         "target": target,
         "better": better,
         "device": our.device,
-        "median_s": _digits(our.seconds),
+        "median_s": _digits(our.median_s),
         "peak_mb": our.peak_mb,
-        "against_s": _digits(other.seconds),
+        "against_median_s": _digits(other.median_s),
         "against_peak_mb": other.peak_mb,
         "note": other.way.note,
     }
     if our.moved_bytes is not None:
-        row["gb_per_s"] = _digits(our.moved_bytes / our.seconds / 1e9)
+        row["gb_per_s"] = _digits(our.moved_bytes / our.median_s / 1e9)
     return row
 
 
