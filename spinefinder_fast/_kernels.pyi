@@ -20,11 +20,27 @@ _Float4 = tuple[float, float, float, float]
 cuda: bool
 
 def set_bytes_per_thread(bytes: int) -> None: ...
-def rasterize_discs(
-    out: Any, segments_vox: _F64, radii_mm: _F64, values: _U8, spacing_mm: _Float3, threads: int, stream: int
+def rasterize_disc_crops(
+    out: Any,
+    origins: _I64,
+    segments_vox: _F64,
+    radii_mm: _F64,
+    values: _U8,
+    spacing_mm: _Float3,
+    crop_of: _I64 | None,
+    threads: int,
+    stream: int,
 ) -> None: ...
-def rasterize_spheres(
-    out: Any, centres_vox: _F64, radii_mm: _F64, values: _U8, spacing_mm: _Float3, threads: int, stream: int
+def rasterize_sphere_crops(
+    out: Any,
+    origins: _I64,
+    centres_vox: _F64,
+    radii_mm: _F64,
+    values: _U8,
+    spacing_mm: _Float3,
+    crop_of: _I64 | None,
+    threads: int,
+    stream: int,
 ) -> None: ...
 def extract_patches(
     volume: Any, origins: _I64, normalisation: _Float4, pad_value: float, out: Any, threads: int, stream: int

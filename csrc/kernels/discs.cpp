@@ -4,138 +4,384 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <utility>
 
+#include "support/error.h"
 #include "support/parallel.h"
+#include "support/stream.h"
 
 namespace spf {
 namespace {
 
-// Compared as doubles first: a coordinate far outside the volume does not fit into an integer.
-int64_t clamped_index(double index, int64_t n) {
-    if (!(index > 0.0)) return 0;
-    return index < static_cast<double>(n) ? static_cast<int64_t>(index) : n;
+using Volume8 = View<uint8_t, 3>;
+
+// What is cleared is painted while it is still in the second cache.
+constexpr int64_t kBlockBytes = int64_t{1} << 18;
+// What is larger than this is cleared past the caches, but where it is painted: it would not stay there.
+constexpr int64_t kCachedBytes = int64_t{1} << 24;
+
+// Compared as doubles first: a coordinate far outside does not fit into an integer.
+int64_t index_of(double index) {
+    if (!(index > -0x1p63)) return std::numeric_limits<int64_t>::min();
+    return index < 0x1p63 ? static_cast<int64_t>(index) : std::numeric_limits<int64_t>::max();
 }
 
-// Voxels within `radius` of [low, high], all mm, along one axis. One voxel is added on each side because the exact test
-// rounds otherwise than this division.
-void bound(Box& box, int axis, double low, double high, double radius, double spacing, int64_t n) {
-    box.lo[axis] = clamped_index(std::floor((low - radius) / spacing) - 1.0, n);
-    box.hi[axis] = clamped_index(std::ceil((high + radius) / spacing) + 2.0, n);
+// The index behind: added to the integer, because a double beyond 2^53 does not change by 1.
+int64_t index_after(double index) {
+    const int64_t last = index_of(index);
+    return last < std::numeric_limits<int64_t>::max() ? last + 1 : last;
 }
 
-void clear(const Volume8& out, const Box& box) {
-    if (box.empty()) return;
+// By how much (mm) a distance may differ from the one that is computed, where no coordinate is above `largest` mm. The
+// computation rounds a few dozen times, each time by 1.1e-16 of such a coordinate or less, and takes chords below 1e-15
+// mm for points: a hundredth of this.
+double margin_of(double largest) { return 1e-12 * (1.0 + largest); }
+
+// Voxels within `reach` of [low, high], all mm, along one axis.
+void bound(Box& box, int axis, double low, double high, double reach, double spacing) {
+    box.lo[axis] = index_of(std::ceil((low - reach) / spacing));
+    box.hi[axis] = index_after(std::floor((high + reach) / spacing));
+}
+
+Disc disc_of(const double* low, const double* high, double radius, uint8_t value, const Spacing& spacing) {
+    if (low[2] > high[2]) std::swap(low, high);
+    Disc disc{};
+    disc.x = low[0] * spacing.x;
+    disc.y = low[1] * spacing.y;
+    disc.z = low[2];
+    disc.dx = high[0] * spacing.x - disc.x;
+    disc.dy = high[1] * spacing.y - disc.y;
+    disc.dz = high[2] - low[2];
+    disc.radius2 = radius * radius;
+    disc.placement.value = value;
+    const double largest = std::abs(disc.x) + std::abs(disc.y) + std::abs(disc.dx) + std::abs(disc.dy) + radius;
+    const double margin = margin_of(largest);
+    // Squares of greater coordinates may overflow: then nothing is known but what `distance2` says.
+    const bool known = largest < 1e100;
+    disc.inner2 = known && radius > margin ? (radius - margin) * (radius - margin) : -1.0;
+    disc.outer2 = known ? (radius + margin) * (radius + margin) : std::numeric_limits<double>::infinity();
+    const double reach = radius + margin;
+    bound(disc.placement.box, 0, std::min(disc.x, disc.x + disc.dx), std::max(disc.x, disc.x + disc.dx), reach,
+          spacing.x);
+    bound(disc.placement.box, 1, std::min(disc.y, disc.y + disc.dy), std::max(disc.y, disc.y + disc.dy), reach,
+          spacing.y);
+    disc.placement.box.lo[2] = index_of(std::floor(low[2] + 0.5));
+    disc.placement.box.hi[2] = index_after(std::floor(high[2] + 0.5));
+    return disc;
+}
+
+Sphere sphere_of(const double* centre, double radius, uint8_t value, const Spacing& spacing) {
+    Sphere sphere{};
+    sphere.x = centre[0] * spacing.x;
+    sphere.y = centre[1] * spacing.y;
+    sphere.z = centre[2] * spacing.z;
+    sphere.radius2 = radius * radius;
+    sphere.placement.value = value;
+    const double reach = radius + margin_of(std::abs(sphere.x) + std::abs(sphere.y) + std::abs(sphere.z) + radius);
+    bound(sphere.placement.box, 0, sphere.x, sphere.x, reach, spacing.x);
+    bound(sphere.placement.box, 1, sphere.y, sphere.y, reach, spacing.y);
+    bound(sphere.placement.box, 2, sphere.z, sphere.z, reach, spacing.z);
+    return sphere;
+}
+
+// The shapes that meet each crop, with their boxes cut to it.
+template <class Shape>
+std::vector<Shape> placed(const std::vector<Shape>& shapes, const int64_t* crop_of, const Crops8& out,
+                          const int64_t* origins) {
+    std::vector<Shape> result;
+    const auto place = [&](Shape shape, int64_t crop) {
+        Box window;
+        shape.placement.crop = crop;
+        for (int axis = 0; axis < 3; ++axis) {
+            shape.placement.origin[axis] = window.lo[axis] = origins[3 * crop + axis];
+            window.hi[axis] = window.lo[axis] + out.shape[axis + 1];
+        }
+        shape.placement.box = intersection(shape.placement.box, window);
+        if (!shape.placement.box.empty()) result.push_back(shape);
+    };
+    if (crop_of != nullptr) {
+        for (const Shape& shape : shapes) place(shape, *crop_of++);
+        std::stable_sort(result.begin(), result.end(),
+                         [](const Shape& a, const Shape& b) { return a.placement.crop < b.placement.crop; });
+    } else {
+        for (int64_t crop = 0; crop < out.shape[0]; ++crop) {
+            for (const Shape& shape : shapes) place(shape, crop);
+        }
+    }
+    return result;
+}
+
+// `n` is at least 1.
+void fill_line(uint8_t* first, int64_t stride, int64_t n, uint8_t value) {
+    if (stride == 1 && 16 <= n && n <= 64) {
+        // A vertebra's height: the call of memset would take longer.
+        for (int64_t at = 0; at < n - 16; at += 16) std::memset(first + at, value, 16);
+        std::memset(first + n - 16, value, 16);
+    } else if (stride == 1) {
+        std::memset(first, value, static_cast<size_t>(n));
+    } else {
+        for (int64_t c = 0; c < n; ++c) first[c * stride] = value;
+    }
+}
+
+// Calls body(first, stride, n) for lines of voxels that make up a box of `out`, not empty, in the order of memory. What
+// is one piece in memory is one line.
+template <class Body>
+void for_lines(const Volume8& out, const Box& box, const Body& body) {
+    uint8_t* first = &out(box.lo[0], box.lo[1], box.lo[2]);
+    int64_t n[3];
+    int64_t stride[3];
     const std::array<int, 3> order = memory_order(out);
-    const int inner = order[2];
-    // From the lowest address, whatever the strides' signs: what is cleared first does not matter.
-    const int64_t last = out.stride[inner] < 0 ? box.hi[inner] - 1 : box.lo[inner];
-    const int64_t step = std::abs(out.stride[inner]);
-    const int64_t length = box.extent(inner);
-    for (int64_t a = box.lo[order[0]]; a < box.hi[order[0]]; ++a) {
-        for (int64_t b = box.lo[order[1]]; b < box.hi[order[1]]; ++b) {
-            uint8_t* row = out.data + a * out.stride[order[0]] + b * out.stride[order[1]] + last * out.stride[inner];
-            if (step == 1) {
-                std::memset(row, 0, static_cast<size_t>(length));
+    for (size_t level = 0; level < 3; ++level) {
+        n[level] = box.extent(order[level]);
+        stride[level] = out.stride[order[level]];
+        if (stride[level] < 0) {
+            first += (n[level] - 1) * stride[level];
+            stride[level] = -stride[level];
+        }
+    }
+    if (stride[1] == n[2] * stride[2]) {
+        n[2] *= std::exchange(n[1], 1);
+        if (stride[0] == n[2] * stride[2]) n[2] *= std::exchange(n[0], 1);
+    }
+    for (int64_t a = 0; a < n[0]; ++a) {
+        for (int64_t b = 0; b < n[1]; ++b) body(first + a * stride[0] + b * stride[1], stride[2], n[2]);
+    }
+}
+
+// The faster in memory of the x and the y axis.
+int faster_of_x_and_y(const Volume8& out) { return std::abs(out.stride[0]) < std::abs(out.stride[1]) ? 0 : 1; }
+
+// A shape and what painting it in one block after the other needs. Boxes are of the crop's own indices.
+template <class Shape>
+class Brush;
+
+template <>
+class Brush<Disc> {
+  public:
+    Brush(const Disc& disc, const Spacing& spacing) : disc_(disc), spacing_(spacing), box_(local_box(disc.placement)) {
+        // Every column of voxels asks for the same planes.
+        planes_.reserve(static_cast<size_t>(box_.extent(2)));
+        const double outer = std::sqrt(disc.outer2);
+        for (int64_t k = disc.placement.box.lo[2]; k < disc.placement.box.hi[2]; ++k) {
+            const Chord chord = chord_of(disc, k);
+            const double beyond = outer + 0.5 * std::sqrt(chord.ex * chord.ex + chord.ey * chord.ey);
+            planes_.push_back({chord, chord.x + 0.5 * chord.ex, chord.y + 0.5 * chord.ey, beyond * beyond});
+        }
+    }
+
+    const Box& box() const { return box_; }
+
+    // Paints what is covered of `box`, which lies inside the shape's and is not empty. `Disc` says why so few voxels
+    // are looked at.
+    void paint(const Volume8& out, const Box& box) {
+        const int v = faster_of_x_and_y(out);
+        const int u = 1 - v;
+        const Plane* plane = &planes_[static_cast<size_t>(box.lo[2] - box_.lo[2])];
+        const int64_t planes = box.extent(2);
+        const Chord& first = plane[0].chord;
+        const Chord& last = plane[planes - 1].chord;
+        const Chord all = joined(first, last);
+        const int64_t (&origin)[3] = disc_.placement.origin;
+        // Whether the whole column of voxels is certainly covered; if not, what is covered of it is painted.
+        const auto is_full = [&](int64_t i, int64_t j) {
+            const double x = static_cast<double>(origin[0] + i) * spacing_.x;
+            const double y = static_cast<double>(origin[1] + j) * spacing_.y;
+            if (distance2(all, x, y) > disc_.outer2) return false;
+            if (distance2(first, x, y) <= disc_.inner2 && distance2(last, x, y) <= disc_.inner2) return true;
+            uint8_t* voxel = &out(i, j, box.lo[2]);
+            for (int64_t k = 0; k < planes; ++k) {
+                if (covers(plane[k], x, y)) voxel[k * out.stride[2]] = disc_.placement.value;
+            }
+            return false;
+        };
+        for (int64_t a = box.lo[u]; a < box.hi[u]; ++a) {
+            const auto is_full_at = [&](int64_t b) { return u == 0 ? is_full(a, b) : is_full(b, a); };
+            Box full = box;
+            full.lo[u] = a;
+            full.hi[u] = a + 1;
+            while (full.lo[v] < full.hi[v] && !is_full_at(full.lo[v])) ++full.lo[v];
+            while (full.lo[v] < full.hi[v] && !is_full_at(full.hi[v] - 1)) --full.hi[v];
+            if (full.empty()) continue;
+            for_lines(out, full, [&](uint8_t* line, int64_t stride, int64_t n) {
+                fill_line(line, stride, n, disc_.placement.value);
+            });
+        }
+    }
+
+  private:
+    struct Plane {
+        Chord chord;
+        double x, y;     // middle of the chord
+        double beyond2;  // squared distance from it beyond which nothing is covered
+    };
+
+    // The chord is at most as far away as its middle, and nearer by half its length at the most.
+    bool covers(const Plane& plane, double x, double y) const {
+        const double middle2 = (x - plane.x) * (x - plane.x) + (y - plane.y) * (y - plane.y);
+        if (middle2 <= disc_.inner2) return true;
+        return !(middle2 > plane.beyond2) && distance2(plane.chord, x, y) <= disc_.radius2;
+    }
+
+    Disc disc_;
+    Spacing spacing_;
+    Box box_;
+    std::vector<Plane> planes_;
+};
+
+template <>
+class Brush<Sphere> {
+  public:
+    Brush(const Sphere& sphere, const Spacing& spacing)
+        : sphere_(sphere), spacing_(spacing), box_(local_box(sphere.placement)) {
+        for (int64_t k = sphere.placement.box.lo[2]; k < sphere.placement.box.hi[2]; ++k) {
+            const double z = static_cast<double>(k) * spacing.z - sphere.z;
+            z2_.push_back(z * z);
+        }
+    }
+
+    const Box& box() const { return box_; }
+
+    // Paints what is covered of `box`, which lies inside the shape's and is not empty.
+    //
+    // Every operation of `distance2` rounds monotonically: so a column's covered planes are one run around the nearest
+    // plane, to the last bit. From column to column the run's ends move little.
+    void paint(const Volume8& out, const Box& box) {
+        const int v = faster_of_x_and_y(out);
+        const int u = 1 - v;
+        const int64_t (&origin)[3] = sphere_.placement.origin;
+        const double* z2 = &z2_[static_cast<size_t>(box.lo[2] - box_.lo[2])];
+        const int64_t planes = box.extent(2);
+        const int64_t nearest = std::min_element(z2, z2 + planes) - z2;
+        int64_t lo = nearest;
+        int64_t hi = nearest;
+        for (int64_t a = box.lo[u]; a < box.hi[u]; ++a) {
+            for (int64_t b = box.lo[v]; b < box.hi[v]; ++b) {
+                const int64_t i = u == 0 ? a : b;
+                const int64_t j = u == 0 ? b : a;
+                const double x = static_cast<double>(origin[0] + i) * spacing_.x - sphere_.x;
+                const double y = static_cast<double>(origin[1] + j) * spacing_.y - sphere_.y;
+                const double rest = x * x + y * y;
+                const auto covered = [&](int64_t k) { return rest + z2[k] <= sphere_.radius2; };
+                if (!covered(nearest)) continue;
+                while (lo > 0 && covered(lo - 1)) --lo;
+                while (!covered(lo)) ++lo;
+                while (hi < planes - 1 && covered(hi + 1)) ++hi;
+                while (!covered(hi)) --hi;
+                fill_line(&out(i, j, box.lo[2] + lo), out.stride[2], hi - lo + 1, sphere_.placement.value);
+            }
+        }
+    }
+
+  private:
+    Sphere sphere_;
+    Spacing spacing_;
+    Box box_;
+    std::vector<double> z2_;  // squared distance of every plane from the centre
+};
+
+// Clears `box`, and where `past_caches` leaves only the voxels [from, to) along `axis` in them.
+void clear(const Volume8& out, const Box& box, int axis, int64_t from, int64_t to, bool past_caches) {
+    const auto clear_part = [&](int64_t lo, int64_t hi, bool past) {
+        Box part = box;
+        part.lo[axis] = lo;
+        part.hi[axis] = hi;
+        if (part.empty()) return;
+        for_lines(out, part, [&](uint8_t* line, int64_t stride, int64_t n) {
+            if (past && stride == 1) {
+                clear_past_caches(line, n);
             } else {
-                for (int64_t c = 0; c < length; ++c) row[c * step] = 0;
+                fill_line(line, stride, n, 0);
             }
-        }
-    }
+        });
+    };
+    clear_part(box.lo[axis], from, past_caches);
+    clear_part(from, to, false);
+    clear_part(to, box.hi[axis], past_caches);
 }
 
-template <class Covers>
-void paint(const Volume8& out, const Box& box, uint8_t value, const Covers& covered) {
-    for (int64_t i = box.lo[0]; i < box.hi[0]; ++i) {
-        for (int64_t j = box.lo[1]; j < box.hi[1]; ++j) {
-            uint8_t* row = &out(i, j, 0);
-            for (int64_t k = box.lo[2]; k < box.hi[2]; ++k) {
-                if (covered(i, j, k)) row[k * out.stride[2]] = value;
+// Crops are cut into blocks along their slowest axis, and a block is cleared and painted, every shape in order, by one
+// thread: so the order of painting holds for every voxel, and no voxel belongs to two threads. Threads take turns with
+// the blocks, because the spine is only in some of them.
+template <class Shape>
+void rasterize(const Crops8& out, const std::vector<Shape>& shapes, const Spacing& spacing, int threads) {
+    const int64_t bytes = checked_product({out.shape[0], out.shape[1], out.shape[2], out.shape[3]});
+    if (bytes == 0) return;
+    const Volume8 crops{
+        out.data, {out.shape[1], out.shape[2], out.shape[3]}, {out.stride[1], out.stride[2], out.stride[3]}};
+    const int slowest = memory_order(crops)[0];
+    const int middle = memory_order(crops)[1];
+    const auto meets = [slowest](const Brush<Shape>& brush, const Box& block) {
+        return brush.box().lo[slowest] < block.hi[slowest] && brush.box().hi[slowest] > block.lo[slowest];
+    };
+    const int64_t slabs = crops.shape[slowest];
+    const int64_t slabs_per_block = std::clamp<int64_t>(kBlockBytes / (bytes / out.shape[0] / slabs), 1, slabs);
+    const int64_t blocks_per_crop = (slabs - 1) / slabs_per_block + 1;
+    const int64_t blocks = out.shape[0] * blocks_per_crop;
+    const int64_t workers = std::min<int64_t>(threads_worth(bytes, threads), blocks);
+    parallel_chunks(workers, static_cast<int>(workers), [&](int64_t worker, int64_t, int64_t) {
+        std::vector<Brush<Shape>> brushes;
+        int64_t of_crop = -1;
+        for (int64_t block = worker; block < blocks; block += workers) {
+            const int64_t crop = block / blocks_per_crop;
+            if (crop != of_crop) {
+                of_crop = crop;
+                brushes.clear();
+                const auto before = [](const Shape& shape, int64_t c) { return shape.placement.crop < c; };
+                auto shape = std::lower_bound(shapes.begin(), shapes.end(), crop, before);
+                for (; shape != shapes.end() && shape->placement.crop == crop; ++shape) {
+                    brushes.emplace_back(*shape, spacing);
+                }
             }
-        }
-    }
-}
-
-// Each thread clears and paints its own range along the slowest axis, every shape in order: so the order of painting
-// holds for every voxel, and no voxel belongs to two threads.
-template <class Shape, class Paint>
-void rasterize(const Volume8& out, const std::vector<Shape>& shapes, int threads, const Paint& paint_shape) {
-    if (whole(out).empty()) return;
-    const int slowest = memory_order(out)[0];
-    parallel_chunks(out.shape[slowest], threads, [&](int64_t begin, int64_t end, int64_t) {
-        Box part = whole(out);
-        part.lo[slowest] = begin;
-        part.hi[slowest] = end;
-        clear(out, part);
-        for (const Shape& shape : shapes) {
-            const Box box = intersection(shape.box, part);
-            if (!box.empty()) paint_shape(shape, box);
+            Volume8 volume = crops;
+            volume.data += crop * out.stride[0];
+            Box box = whole(volume);
+            box.lo[slowest] = block % blocks_per_crop * slabs_per_block;
+            box.hi[slowest] = std::min(box.lo[slowest] + slabs_per_block, slabs);
+            int64_t from = box.hi[middle];
+            int64_t to = box.lo[middle];
+            for (const Brush<Shape>& brush : brushes) {
+                if (!meets(brush, box)) continue;
+                from = std::min(from, brush.box().lo[middle]);
+                to = std::max(to, brush.box().hi[middle]);
+            }
+            if (from >= to) from = to = box.hi[middle];
+            clear(volume, box, middle, from, to, bytes > kCachedBytes);
+            for (Brush<Shape>& brush : brushes) {
+                if (meets(brush, box)) brush.paint(volume, intersection(brush.box(), box));
+            }
         }
     });
 }
 
 }  // namespace
 
-std::vector<Disc> make_discs(const double* segments_vox, const double* radii_mm, const uint8_t* values, int64_t n,
-                             const Spacing& spacing, const int64_t (&shape)[3]) {
-    std::vector<Disc> discs(static_cast<size_t>(n));
-    for (int64_t s = 0; s < n; ++s) {
+std::vector<Disc> make_discs(const double* segments_vox, const double* radii_mm, const uint8_t* values,
+                             const int64_t* crop_of, int64_t m, const Spacing& spacing, const Crops8& out,
+                             const int64_t* origins) {
+    std::vector<Disc> discs;
+    for (int64_t s = 0; s < m; ++s) {
         const double* low = segments_vox + 6 * s;
-        const double* high = low + 3;
-        if (low[2] > high[2]) std::swap(low, high);
-        Disc& disc = discs[static_cast<size_t>(s)];
-        disc.x = low[0] * spacing.x;
-        disc.y = low[1] * spacing.y;
-        disc.z = low[2];
-        disc.dx = high[0] * spacing.x - disc.x;
-        disc.dy = high[1] * spacing.y - disc.y;
-        disc.dz = high[2] - low[2];
-        disc.radius2 = radii_mm[s] * radii_mm[s];
-        disc.value = values[s];
-        bound(disc.box, 0, std::min(disc.x, disc.x + disc.dx), std::max(disc.x, disc.x + disc.dx), radii_mm[s],
-              spacing.x, shape[0]);
-        bound(disc.box, 1, std::min(disc.y, disc.y + disc.dy), std::max(disc.y, disc.y + disc.dy), radii_mm[s],
-              spacing.y, shape[1]);
-        disc.box.lo[2] = clamped_index(std::floor(low[2] + 0.5), shape[2]);
-        disc.box.hi[2] = clamped_index(std::floor(high[2] + 0.5) + 1.0, shape[2]);
+        discs.push_back(disc_of(low, low + 3, radii_mm[s], values[s], spacing));
     }
-    return discs;
+    return placed(discs, crop_of, out, origins);
 }
 
-std::vector<Sphere> make_spheres(const double* centres_vox, const double* radii_mm, const uint8_t* values, int64_t n,
-                                 const Spacing& spacing, const int64_t (&shape)[3]) {
-    std::vector<Sphere> spheres(static_cast<size_t>(n));
-    for (int64_t s = 0; s < n; ++s) {
-        const double* centre = centres_vox + 3 * s;
-        Sphere& sphere = spheres[static_cast<size_t>(s)];
-        sphere.x = centre[0] * spacing.x;
-        sphere.y = centre[1] * spacing.y;
-        sphere.z = centre[2] * spacing.z;
-        sphere.radius2 = radii_mm[s] * radii_mm[s];
-        sphere.value = values[s];
-        bound(sphere.box, 0, sphere.x, sphere.x, radii_mm[s], spacing.x, shape[0]);
-        bound(sphere.box, 1, sphere.y, sphere.y, radii_mm[s], spacing.y, shape[1]);
-        bound(sphere.box, 2, sphere.z, sphere.z, radii_mm[s], spacing.z, shape[2]);
-    }
-    return spheres;
+std::vector<Sphere> make_spheres(const double* centres_vox, const double* radii_mm, const uint8_t* values,
+                                 const int64_t* crop_of, int64_t m, const Spacing& spacing, const Crops8& out,
+                                 const int64_t* origins) {
+    std::vector<Sphere> spheres;
+    for (int64_t s = 0; s < m; ++s) spheres.push_back(sphere_of(centres_vox + 3 * s, radii_mm[s], values[s], spacing));
+    return placed(spheres, crop_of, out, origins);
 }
 
-void rasterize_discs(const Volume8& out, const std::vector<Disc>& discs, const Spacing& spacing, int threads) {
-    rasterize(out, discs, threads, [&](const Disc& disc, const Box& box) {
-        std::vector<Chord> chords;  // one per plane: every column of voxels asks for the same ones
-        chords.reserve(static_cast<size_t>(box.extent(2)));
-        for (int64_t k = box.lo[2]; k < box.hi[2]; ++k) chords.push_back(chord_of(disc, k));
-        paint(out, box, disc.value, [&](int64_t i, int64_t j, int64_t k) {
-            return covers(chords[static_cast<size_t>(k - box.lo[2])], disc.radius2, static_cast<double>(i) * spacing.x,
-                          static_cast<double>(j) * spacing.y);
-        });
-    });
+void rasterize_discs(const Crops8& out, const std::vector<Disc>& discs, const Spacing& spacing, int threads) {
+    rasterize(out, discs, spacing, threads);
 }
 
-void rasterize_spheres(const Volume8& out, const std::vector<Sphere>& spheres, const Spacing& spacing, int threads) {
-    rasterize(out, spheres, threads, [&](const Sphere& sphere, const Box& box) {
-        paint(out, box, sphere.value,
-              [&](int64_t i, int64_t j, int64_t k) { return covers(sphere, spacing, i, j, k); });
-    });
+void rasterize_spheres(const Crops8& out, const std::vector<Sphere>& spheres, const Spacing& spacing, int threads) {
+    rasterize(out, spheres, spacing, threads);
 }
 
 }  // namespace spf

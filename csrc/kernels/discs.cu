@@ -1,52 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/discs.h"
-#include "support/error.h"
+#include "kernels/discs_lines.h"
 #include "support/launch.cuh"
 
 namespace spf {
 namespace {
 
-struct Clear {
-    Volume8 out;
-    Box box;
-
-    __device__ void operator()(int64_t index) const {
-        const Voxel v = voxel_of(box, index);
-        out(v.i, v.j, v.k) = 0;
-    }
-};
-
 template <class Shape>
 struct Paint {
-    Volume8 out;
-    Shape shape;
-    Spacing spacing;
+    Lines<Shape> lines;
 
-    __device__ void operator()(int64_t index) const {
-        const Voxel v = voxel_of(shape.box, index);
-        if (covers(shape, spacing, v.i, v.j, v.k)) out(v.i, v.j, v.k) = shape.value;
+    // A warp does a row: each of its threads looks whether one shape meets it.
+    __device__ void operator()(int64_t row, int64_t first, int64_t step) const {
+        const auto line = lines.line_of(row);
+        const uint32_t met = __ballot_sync(0xffffffff, lines.meets(first, line));
+        lines.paint(line, met, first, step);
     }
 };
 
-int64_t size_of(const Box& box) { return checked_product({box.extent(0), box.extent(1), box.extent(2)}); }
-
-// One launch per shape: the stream keeps their order, so a later shape overwrites an earlier one.
 template <class Shape>
-void rasterize(const Volume8& out, const std::vector<Shape>& shapes, const Spacing& spacing, void* stream) {
-    if (whole(out).empty()) return;
-    const DeviceOf device(out.data);
-    const Volume8 in_memory_order = permuted(out, memory_order(out));
-    for_each(size_of(whole(out)), stream, Clear{in_memory_order, whole(in_memory_order)});
-    for (const Shape& shape : shapes) for_each(size_of(shape.box), stream, Paint<Shape>{out, shape, spacing});
+void rasterize(const Crops8& out, const std::vector<Shape>& shapes, const Spacing& spacing, void* stream) {
+    for_each_launch(out, shapes, spacing, [&](int64_t rows, const Lines<Shape>& lines) {
+        const DeviceOf device(out.data);
+        for_each_row(rows, stream, Paint<Shape>{lines});
+    });
 }
 
 }  // namespace
 
-void rasterize_discs_cuda(const Volume8& out, const std::vector<Disc>& discs, const Spacing& spacing, void* stream) {
+void rasterize_discs_cuda(const Crops8& out, const std::vector<Disc>& discs, const Spacing& spacing, void* stream) {
     rasterize(out, discs, spacing, stream);
 }
 
-void rasterize_spheres_cuda(const Volume8& out, const std::vector<Sphere>& spheres, const Spacing& spacing,
+void rasterize_spheres_cuda(const Crops8& out, const std::vector<Sphere>& spheres, const Spacing& spacing,
                             void* stream) {
     rasterize(out, spheres, spacing, stream);
 }

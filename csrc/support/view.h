@@ -59,6 +59,18 @@ SPF_HD inline Box intersection(const Box& a, const Box& b) {
     return both;
 }
 
+/// The smallest box that holds both. An empty one holds nothing.
+inline Box hull(const Box& a, const Box& b) {
+    if (a.empty()) return b;
+    if (b.empty()) return a;
+    Box both;
+    for (int axis = 0; axis < 3; ++axis) {
+        both.lo[axis] = a.lo[axis] < b.lo[axis] ? a.lo[axis] : b.lo[axis];
+        both.hi[axis] = a.hi[axis] > b.hi[axis] ? a.hi[axis] : b.hi[axis];
+    }
+    return both;
+}
+
 /// All voxels of a volume.
 template <class T>
 Box whole(const View<T, 3>& volume) {

@@ -8,7 +8,12 @@ of threads. CUDA forms work on the current stream and return without waiting for
 """
 
 from spinefinder_fast.kernels.deform import deform_grid, deform_random_grid
-from spinefinder_fast.kernels.discs import rasterize_discs, rasterize_spheres
+from spinefinder_fast.kernels.discs import (
+    rasterize_disc_crops,
+    rasterize_discs,
+    rasterize_sphere_crops,
+    rasterize_spheres,
+)
 from spinefinder_fast.kernels.medians import LabelMedians, LabelVotes, label_medians
 from spinefinder_fast.kernels.stitch import (
     Normalisation,
@@ -32,7 +37,9 @@ __all__ = [
     "gaussian_window",
     "label_medians",
     "patch_origins",
+    "rasterize_disc_crops",
     "rasterize_discs",
+    "rasterize_sphere_crops",
     "rasterize_spheres",
     "stitch_mask",
     "stitch_patches",

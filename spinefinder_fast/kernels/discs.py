@@ -15,6 +15,12 @@ from spinefinder_fast.kernels import _arrays
 if TYPE_CHECKING:
     Volume = TypeVar("Volume", bound=_arrays.Array)
 
+MAX_RADIUS_MM = 1e100
+"""The square of a larger radius, mm, could overflow."""
+
+_WHOLE_VOLUME = np.zeros((1, 3), np.int64)
+"""Origin of a volume that is the only crop of itself."""
+
 
 def rasterize_discs(
     out: Volume,
@@ -33,9 +39,9 @@ def rasterize_discs(
 
     Args:
         out: (x, y, z) uint8, any strides, NumPy or tensor; cleared to 0, then painted in place.
-        segments_vox: (n, 2, 3) float64, NumPy, continuous voxel indices of both ends of each segment.
-        radii_mm: (n,) float64, mm, at least 0.
-        values: (n,) uint8, what to paint.
+        segments_vox: (m, 2, 3) float64, NumPy, continuous voxel indices of both ends of each segment.
+        radii_mm: (m,) float64, mm, 0 to 1e100.
+        values: (m,) uint8, what to paint.
         spacing_mm: (3,), mm between neighbouring voxel centres along x, y, z.
         threads: at most so many threads; None takes every processor. CUDA ignores it.
 
@@ -44,15 +50,51 @@ def rasterize_discs(
 
     Raises:
         TypeError: another type or dtype.
-        ValueError: another shape, a read-only `out`, or values that are not finite or too small.
+        ValueError: another shape, a read-only `out`, or values that are not finite or out of range.
         RuntimeError: a CUDA tensor, and no CUDA kernels or no usable device.
     """
     _arrays.need("out", out, ("x", "y", "z"), "uint8")
-    _arrays.need("segments_vox", segments_vox, ("n", 2, 3), "float64", tensor=False)
-    spacing = _check_shapes(out, "segments_vox", segments_vox, radii_mm, values, spacing_mm)
-    arguments = np.ascontiguousarray(segments_vox), np.ascontiguousarray(radii_mm), np.ascontiguousarray(values)
+    rasterize_disc_crops(out[None], _WHOLE_VOLUME, segments_vox, radii_mm, values, spacing_mm, threads=threads)
+    return out
+
+
+def rasterize_disc_crops(
+    out: Volume,
+    origins: NDArray[np.int64],
+    segments_vox: NDArray[np.float64],
+    radii_mm: NDArray[np.float64],
+    values: NDArray[np.uint8],
+    spacing_mm: Sequence[float] | NDArray[np.float64],
+    crop_of: NDArray[np.int64] | None = None,
+    threads: int | None = None,
+) -> Volume:
+    """Crops of what `rasterize_discs` paints, each the same bits as if cut out of the whole volume, which is not made.
+
+    Args:
+        out: (n, x, y, z) uint8, any strides, NumPy or tensor; cleared to 0, then painted in place.
+        origins: (n, 3) int64, NumPy, voxel indices of the first voxel of each crop, at most 2^62 from 0. A crop may lie
+            anywhere, on negative indices too.
+        segments_vox: (m, 2, 3) float64, NumPy, continuous voxel indices of both ends of each segment.
+        radii_mm: (m,) float64, mm, 0 to 1e100.
+        values: (m,) uint8, what to paint.
+        spacing_mm: (3,), mm between neighbouring voxel centres along x, y, z.
+        crop_of: (m,) int64, NumPy, the crop that each segment belongs to, for crops of several scans; None paints every
+            segment into every crop.
+        threads: at most so many threads; None takes every processor. CUDA ignores it.
+
+    Returns:
+        `out`.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: as `rasterize_discs`; ValueError for the number of a crop that is not
+            there, or an origin too far away.
+    """
+    _arrays.need("out", out, ("n", "x", "y", "z"), "uint8")
+    origins = _arrays.need_origins(origins, len(out))
+    _arrays.need("segments_vox", segments_vox, ("m", 2, 3), "float64", tensor=False)
+    shapes = _checked(out, "segments_vox", segments_vox, radii_mm, values, spacing_mm, crop_of)
     with _arrays.run_on(threads, out=out) as how:
-        _kernels.rasterize_discs(out, *arguments, spacing, *how)
+        _kernels.rasterize_disc_crops(out, origins, *shapes, *how)
     return out
 
 
@@ -71,9 +113,9 @@ def rasterize_spheres(
 
     Args:
         out: (x, y, z) uint8, any strides, NumPy or tensor; cleared to 0, then painted in place.
-        centres_vox: (n, 3) float64, NumPy, continuous voxel indices.
-        radii_mm: (n,) float64, mm, at least 0.
-        values: (n,) uint8, what to paint.
+        centres_vox: (m, 3) float64, NumPy, continuous voxel indices.
+        radii_mm: (m,) float64, mm, 0 to 1e100.
+        values: (m,) uint8, what to paint.
         spacing_mm: (3,), mm between neighbouring voxel centres along x, y, z.
         threads: at most so many threads; None takes every processor. CUDA ignores it.
 
@@ -84,34 +126,76 @@ def rasterize_spheres(
         TypeError, ValueError, RuntimeError: as `rasterize_discs`.
     """
     _arrays.need("out", out, ("x", "y", "z"), "uint8")
-    _arrays.need("centres_vox", centres_vox, ("n", 3), "float64", tensor=False)
-    spacing = _check_shapes(out, "centres_vox", centres_vox, radii_mm, values, spacing_mm)
-    arguments = np.ascontiguousarray(centres_vox), np.ascontiguousarray(radii_mm), np.ascontiguousarray(values)
-    with _arrays.run_on(threads, out=out) as how:
-        _kernels.rasterize_spheres(out, *arguments, spacing, *how)
+    rasterize_sphere_crops(out[None], _WHOLE_VOLUME, centres_vox, radii_mm, values, spacing_mm, threads=threads)
     return out
 
 
-def _check_shapes(
+def rasterize_sphere_crops(
+    out: Volume,
+    origins: NDArray[np.int64],
+    centres_vox: NDArray[np.float64],
+    radii_mm: NDArray[np.float64],
+    values: NDArray[np.uint8],
+    spacing_mm: Sequence[float] | NDArray[np.float64],
+    crop_of: NDArray[np.int64] | None = None,
+    threads: int | None = None,
+) -> Volume:
+    """Crops of what `rasterize_spheres` paints, each the same bits as if cut out of the whole volume.
+
+    Args:
+        out, origins, radii_mm, values, spacing_mm, crop_of, threads: as `rasterize_disc_crops`.
+        centres_vox: (m, 3) float64, NumPy, continuous voxel indices.
+
+    Returns:
+        `out`.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: as `rasterize_disc_crops`.
+    """
+    _arrays.need("out", out, ("n", "x", "y", "z"), "uint8")
+    origins = _arrays.need_origins(origins, len(out))
+    _arrays.need("centres_vox", centres_vox, ("m", 3), "float64", tensor=False)
+    shapes = _checked(out, "centres_vox", centres_vox, radii_mm, values, spacing_mm, crop_of)
+    with _arrays.run_on(threads, out=out) as how:
+        _kernels.rasterize_sphere_crops(out, origins, *shapes, *how)
+    return out
+
+
+def _checked(
     out: _arrays.Array,
     name: str,
     points_vox: NDArray[np.float64],
     radii_mm: NDArray[np.float64],
     values: NDArray[np.uint8],
     spacing_mm: Sequence[float] | NDArray[np.float64],
-) -> tuple[float, float, float]:
-    n = len(points_vox)
-    _arrays.need("radii_mm", radii_mm, (n,), "float64", tensor=False)
-    _arrays.need("values", values, (n,), "uint8", tensor=False)
+    crop_of: NDArray[np.int64] | None,
+) -> tuple[
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.uint8],
+    tuple[float, float, float],
+    NDArray[np.int64] | None,
+]:
+    """Everything from the points on, C-contiguous."""
+    m = len(points_vox)
+    _arrays.need("radii_mm", radii_mm, (m,), "float64", tensor=False)
+    _arrays.need("values", values, (m,), "uint8", tensor=False)
     spacing = np.asarray(spacing_mm, np.float64)
     if spacing.shape != (3,):
         raise ValueError(f"spacing_mm has shape {spacing.shape}, (3,) is needed: mm along x, y, z")
+    if crop_of is not None:
+        _arrays.need("crop_of", crop_of, (m,), "int64", tensor=False)
     _arrays.need_writeable("out", out)
     if not np.isfinite(points_vox).all():
         raise ValueError(f"{name} holds NaN or infinity; leave out what has no position")
-    if not (np.isfinite(radii_mm).all() and (radii_mm >= 0).all()):
-        raise ValueError("radii_mm holds a radius that is not finite or is below 0 mm")
+    if not ((radii_mm >= 0) & (radii_mm <= MAX_RADIUS_MM)).all():
+        raise ValueError(f"radii_mm holds a radius that is not in 0..{MAX_RADIUS_MM} mm")
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
         raise ValueError(f"spacing_mm is {tuple(spacing.tolist())}, three finite numbers above 0 mm are needed")
+    if crop_of is not None:
+        if m and (crop_of.min() < 0 or crop_of.max() >= len(out)):
+            raise ValueError(f"crop_of holds the number of no crop; there are {len(out)}, counted from 0")
+        crop_of = np.ascontiguousarray(crop_of)
     x, y, z = spacing.tolist()
-    return x, y, z
+    contiguous = np.ascontiguousarray(points_vox), np.ascontiguousarray(radii_mm), np.ascontiguousarray(values)
+    return *contiguous, (x, y, z), crop_of

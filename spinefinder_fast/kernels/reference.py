@@ -28,30 +28,7 @@ def rasterize_discs(
     spacing_mm: Sequence[float] | NDArray[np.float64],
 ) -> NDArray[np.uint8]:
     """For each segment and each plane it meets: the voxels near the part of it inside the plane's slab."""
-    nx, ny, nz = out.shape
-    x_mm = np.arange(nx)[:, None] * spacing_mm[0]
-    y_mm = np.arange(ny)[None, :] * spacing_mm[1]
-    out[...] = 0
-    for segment, radius, value in zip(segments_vox, radii_mm, values, strict=True):
-        low, high = segment if segment[0, 2] <= segment[1, 2] else segment[::-1]
-        ax, ay = low[0] * spacing_mm[0], low[1] * spacing_mm[1]
-        dx, dy, dz = high[0] * spacing_mm[0] - ax, high[1] * spacing_mm[1] - ay, high[2] - low[2]
-        # Plane k owns [k - 0.5, k + 0.5): the first plane is the one that owns the lower end, the last the upper.
-        first, last = np.floor(low[2] + 0.5), np.floor(high[2] + 0.5)
-        for k in range(int(np.clip(first, 0, nz)), int(np.clip(last + 1, 0, nz))):
-            t0, t1 = 0.0, 1.0
-            if dz > 0:
-                with np.errstate(over="ignore"):  # a flat segment's slope; the clip answers it
-                    t0, t1 = np.clip([(k - 0.5 - low[2]) / dz, (k + 0.5 - low[2]) / dz], 0, 1)
-            x0, y0 = ax + t0 * dx, ay + t0 * dy
-            ex, ey = ax + t1 * dx - x0, ay + t1 * dy - y0
-            length2 = ex * ex + ey * ey
-            scale = 1 / length2 if length2 > 1e-30 else 0.0
-            px, py = x_mm - x0, y_mm - y0
-            t = np.clip((px * ex + py * ey) * scale, 0, 1)  # the nearest point of the chord
-            rx, ry = px - t * ex, py - t * ey
-            out[:, :, k][rx * rx + ry * ry <= radius * radius] = value
-    return out
+    return _discs(out, (0, 0, 0), segments_vox, radii_mm, values, spacing_mm)
 
 
 def rasterize_spheres(
@@ -62,12 +39,95 @@ def rasterize_spheres(
     spacing_mm: Sequence[float] | NDArray[np.float64],
 ) -> NDArray[np.uint8]:
     """The voxels within the radius of each centre."""
-    grid = np.meshgrid(*(np.arange(n) * s for n, s in zip(out.shape, spacing_mm, strict=True)), indexing="ij")
+    return _spheres(out, (0, 0, 0), centres_vox, radii_mm, values, spacing_mm)
+
+
+def rasterize_disc_crops(
+    out: NDArray[np.uint8],
+    origins: NDArray[np.int64],
+    segments_vox: NDArray[np.float64],
+    radii_mm: NDArray[np.float64],
+    values: NDArray[np.uint8],
+    spacing_mm: Sequence[float] | NDArray[np.float64],
+    crop_of: NDArray[np.int64] | None = None,
+) -> NDArray[np.uint8]:
+    """`rasterize_discs` of each crop's voxels and discs."""
+    for b, (crop, origin) in enumerate(zip(out, origins.tolist(), strict=True)):
+        own = slice(None) if crop_of is None else crop_of == b
+        _discs(crop, origin, segments_vox[own], radii_mm[own], values[own], spacing_mm)
+    return out
+
+
+def rasterize_sphere_crops(
+    out: NDArray[np.uint8],
+    origins: NDArray[np.int64],
+    centres_vox: NDArray[np.float64],
+    radii_mm: NDArray[np.float64],
+    values: NDArray[np.uint8],
+    spacing_mm: Sequence[float] | NDArray[np.float64],
+    crop_of: NDArray[np.int64] | None = None,
+) -> NDArray[np.uint8]:
+    """`rasterize_spheres` of each crop's voxels and spheres."""
+    for b, (crop, origin) in enumerate(zip(out, origins.tolist(), strict=True)):
+        own = slice(None) if crop_of is None else crop_of == b
+        _spheres(crop, origin, centres_vox[own], radii_mm[own], values[own], spacing_mm)
+    return out
+
+
+def _discs(
+    out: NDArray[np.uint8],
+    origin: Sequence[int],
+    segments_vox: NDArray[np.float64],
+    radii_mm: NDArray[np.float64],
+    values: NDArray[np.uint8],
+    spacing_mm: Sequence[float] | NDArray[np.float64],
+) -> NDArray[np.uint8]:
+    x_mm, y_mm, _ = _positions(out.shape, origin, spacing_mm)
+    out[...] = 0
+    for segment, radius, value in zip(segments_vox, radii_mm, values, strict=True):
+        low, high = segment if segment[0, 2] <= segment[1, 2] else segment[::-1]
+        ax, ay = low[0] * spacing_mm[0], low[1] * spacing_mm[1]
+        dx, dy, dz = high[0] * spacing_mm[0] - ax, high[1] * spacing_mm[1] - ay, high[2] - low[2]
+        # Plane k owns [k - 0.5, k + 0.5): the first plane is the one that owns the lower end, the last the upper.
+        first, last = int(np.floor(low[2] + 0.5)), int(np.floor(high[2] + 0.5))
+        for k in range(max(first, origin[2]), min(last + 1, origin[2] + out.shape[2])):
+            t0, t1 = 0.0, 1.0
+            if dz > 0:
+                with np.errstate(over="ignore"):  # a flat segment's slope; the clip answers it
+                    t0, t1 = np.clip([(k - 0.5 - low[2]) / dz, (k + 0.5 - low[2]) / dz], 0, 1)
+            x0, y0 = ax + t0 * dx, ay + t0 * dy
+            ex, ey = ax + t1 * dx - x0, ay + t1 * dy - y0
+            length2 = ex * ex + ey * ey
+            scale = 1 / length2 if length2 > 1e-30 else 0.0
+            px, py = x_mm[..., 0] - x0, y_mm[..., 0] - y0
+            t = np.clip((px * ex + py * ey) * scale, 0, 1)  # the nearest point of the chord
+            rx, ry = px - t * ex, py - t * ey
+            out[:, :, k - origin[2]][rx * rx + ry * ry <= radius * radius] = value
+    return out
+
+
+def _spheres(
+    out: NDArray[np.uint8],
+    origin: Sequence[int],
+    centres_vox: NDArray[np.float64],
+    radii_mm: NDArray[np.float64],
+    values: NDArray[np.uint8],
+    spacing_mm: Sequence[float] | NDArray[np.float64],
+) -> NDArray[np.uint8]:
+    grid = _positions(out.shape, origin, spacing_mm)
     out[...] = 0
     for centre, radius, value in zip(centres_vox, radii_mm, values, strict=True):
         x, y, z = (axis - c * s for axis, c, s in zip(grid, centre, spacing_mm, strict=True))
         out[x * x + y * y + z * z <= radius * radius] = value
     return out
+
+
+def _positions(
+    shape: Sequence[int], origin: Sequence[int], spacing_mm: Sequence[float] | NDArray[np.float64]
+) -> list[NDArray[np.float64]]:
+    """mm of the voxels from `origin` on, (x, 1, 1), (1, y, 1) and (1, 1, z)."""
+    axes = [np.arange(o, o + n) * s for n, o, s in zip(shape, origin, spacing_mm, strict=True)]
+    return list(np.meshgrid(*axes, indexing="ij", sparse=True))
 
 
 def extract_patches(

@@ -76,7 +76,9 @@ class _Reference:
 
 _LARGE: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "rasterize_discs": ((), (0,)),
+    "rasterize_disc_crops": ((), (0,)),
     "rasterize_spheres": ((), (0,)),
+    "rasterize_sphere_crops": ((), (0,)),
     "extract_patches": ((0,), ()),
     "stitch_patches": ((0,), (3,)),
     "stitch_mask": ((0,), (3,)),

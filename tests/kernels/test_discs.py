@@ -3,10 +3,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spinefinder_fast.kernels import rasterize_discs, rasterize_spheres, reference
+from spinefinder_fast.kernels import (
+    rasterize_disc_crops,
+    rasterize_discs,
+    rasterize_sphere_crops,
+    rasterize_spheres,
+    reference,
+)
 
 from .forms import THREADS, compiled_form, every_form, form, layouts, shapes
 
@@ -14,6 +20,9 @@ from .forms import THREADS, compiled_form, every_form, form, layouts, shapes
 COORDINATES = st.one_of(st.integers(-24, 64).map(lambda q: q / 4), st.floats(-6, 16))
 RADII = st.one_of(st.integers(0, 24).map(lambda q: q / 4), st.floats(0, 6))
 SPACINGS = st.tuples(*[st.sampled_from([1.0, 0.5, 0.75, 2.0, 3.3])] * 3)
+
+
+FAR = 2**62
 
 
 @st.composite
@@ -51,6 +60,130 @@ def test_spheres_equal_the_reference(name, shape, scene, lay_out, threads):
     out = lay_out(np.full(shape, 99, np.uint8))
     assert form(name).rasterize_spheres(out, *scene, threads=threads) is out
     np.testing.assert_array_equal(out, reference.rasterize_spheres(np.empty(shape, np.uint8), *scene))
+
+
+@st.composite
+def crops(draw: st.DrawFn) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape (n, x, y, z) of crops, and their origins."""
+    shape = (draw(st.integers(0, 3)), *draw(shapes(9, 8, 11)))
+    origins = draw(st.lists(st.integers(-5, 9), min_size=3 * shape[0], max_size=3 * shape[0]))
+    return shape, np.array(origins, np.int64).reshape(-1, 3)
+
+
+def drawn_crop_of(data: st.DataObject, n: int, m: int) -> np.ndarray | None:
+    if n == 0 or data.draw(st.booleans()):
+        return None
+    return np.array(data.draw(st.lists(st.integers(0, n - 1), min_size=m, max_size=m)), np.int64)
+
+
+KINDS = pytest.mark.parametrize(
+    ("kernel", "points"), [("rasterize_disc_crops", (2, 3)), ("rasterize_sphere_crops", (3,))]
+)
+
+
+@compiled_form
+@KINDS
+@given(crop=crops(), lay_out=layouts(4), threads=THREADS, data=st.data())
+def test_crops_equal_the_reference(name, kernel, points, crop, lay_out, threads, data):
+    shape, origins = crop
+    scene = data.draw(scenes(points))
+    crop_of = drawn_crop_of(data, shape[0], len(scene[0]))
+    out = lay_out(np.full(shape, 99, np.uint8))
+    assert getattr(form(name), kernel)(out, origins, *scene, crop_of, threads=threads) is out
+    expected = getattr(reference, kernel)(np.empty(shape, np.uint8), origins, *scene, crop_of)
+    np.testing.assert_array_equal(out, expected)
+
+
+@every_form
+@KINDS
+@given(
+    shape=st.tuples(*[st.integers(1, 6)] * 3),
+    first=st.tuples(*[st.integers(0, 8)] * 3),
+    data=st.data(),
+)
+def test_a_crop_is_the_window_of_the_whole(name, kernel, points, shape, first, data):
+    where, radii, values, spacing = data.draw(scenes(points))
+    forms = form(name)
+    whole = getattr(forms, kernel.replace("_crops", "s"))(
+        np.empty((14, 14, 14), np.uint8), where, radii, values, spacing
+    )
+    origins = np.array([first, first], np.int64)
+    crop_of = np.zeros(len(where), np.int64)
+    out = np.full((2, *shape), 99, np.uint8)
+    getattr(forms, kernel)(out, origins, where, radii, values, spacing, crop_of)
+    window = tuple(slice(a, a + n) for a, n in zip(first, shape, strict=True))
+    np.testing.assert_array_equal(out[0], whole[window])
+    assert not out[1].any()
+
+
+@compiled_form
+@KINDS
+@given(
+    offset=st.tuples(*[st.one_of(st.sampled_from([0, 2**31, 2**53, FAR - 20, -FAR]), st.integers(-FAR, FAR - 20))] * 3),
+    shape=shapes(9, 8, 11),
+    threads=THREADS,
+    data=st.data(),
+)
+def test_far_crops_equal_the_reference(name, kernel, points, offset, shape, threads, data):
+    where, radii, values, spacing = data.draw(scenes(points))
+    origins = np.array([offset], np.int64)
+    where = where + np.array(offset, np.float64)
+    out = np.full((1, *shape), 99, np.uint8)
+    getattr(form(name), kernel)(out, origins, where, radii, values, spacing, threads=threads)
+    expected = getattr(reference, kernel)(np.empty((1, *shape), np.uint8), origins, where, radii, values, spacing)
+    np.testing.assert_array_equal(out, expected)
+
+
+@compiled_form
+@KINDS
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), lay_out=layouts(4), quarters=st.booleans())
+def test_many_large_shapes_equal_the_reference(name, kernel, points, seed, lay_out, quarters):
+    # Whole columns inside and outside of shapes, and more shapes than one launch holds.
+    rng = np.random.default_rng(seed)
+    m = int(rng.integers(1, 40))
+    where, radii = rng.uniform(-9, 40, (m, *points)), rng.uniform(0, 16, m)
+    if quarters:
+        where, radii = (4 * where).round() / 4, (4 * radii).round() / 4
+    scene = where, radii, rng.integers(0, 27, m).astype(np.uint8), (1.0, 0.75, 1.0)
+    origins = rng.integers(-3, 4, (2, 3))
+    out = lay_out(np.full((2, 33, 29, 37), 99, np.uint8))
+    getattr(form(name), kernel)(out, origins, *scene)
+    np.testing.assert_array_equal(out, getattr(reference, kernel)(np.empty(out.shape, np.uint8), origins, *scene))
+
+
+@pytest.mark.parametrize("order", ["xyz", "zyx", "yzx"])
+def test_volumes_beyond_the_caches_equal_the_reference(order):
+    # Large ones are cleared past the caches, in pieces that begin and end anywhere.
+    shape = (201, 303, 307)
+    ends = segments(((90.5, 100, 20), (120, 140, 150)), ((120, 140, 150), (119, 180, 290)))
+    scene = ends, np.array([17.0, 21.5]), np.array([3, 4], np.uint8), (1.0, 1.0, 1.0)
+    axes = ["xyz".index(axis) for axis in order]
+    stored = np.full(3 + np.prod(shape), 99, np.uint8)
+    out = stored[1:-2].reshape([shape[a] for a in axes]).transpose(np.argsort(axes))
+    assert out.size > 2**24
+    rasterize_discs(out, *scene)
+    np.testing.assert_array_equal(out, reference.rasterize_discs(np.empty(shape, np.uint8), *scene))
+    assert stored[[0, -2, -1]].tolist() == [99, 99, 99]
+
+
+@pytest.mark.slow
+def test_volumes_beyond_2_to_the_31_voxels():
+    out = np.empty((1025, 2048, 1024), np.uint8)
+    assert out.size > 2**31
+    ends = segments(
+        ((1.0, 1000.25, 500.5), (1023.5, 1040.0, 530.0)), ((1024.0, 2047.0, 1000.0), (1024.0, 2040.0, 1023.0))
+    )
+    scene = ends, np.array([9.0, 7.5]), np.array([3, 4], np.uint8), (1.0, 1.0, 1.0)
+    rasterize_discs(out, *scene)
+    origins = np.array([[0, 985, 485], [1015, 2020, 990]])
+    painted = 0
+    for shape, origin in (((1025, 70, 60), origins[:1]), ((10, 28, 34), origins[1:])):
+        (crop,) = rasterize_disc_crops(np.empty((1, *shape), np.uint8), origin, *scene)
+        window = tuple(slice(a, a + n) for a, n in zip(origin[0], shape, strict=True))
+        np.testing.assert_array_equal(out[window], crop)
+        painted += np.count_nonzero(crop)
+    assert painted == np.count_nonzero(out) > 0
 
 
 @pytest.mark.parametrize("step", [1, 2])
@@ -195,12 +328,13 @@ def read_only() -> np.ndarray:
         ({"out": np.zeros((4, 4, 4), np.int64)}, TypeError, "out is int64, uint8 is needed"),
         ({"out": read_only()}, ValueError, "out is read-only"),
         ({"segments_vox": segments().tolist()}, TypeError, "segments_vox is a builtins.list, a NumPy array is"),
-        ({"segments_vox": np.zeros((1, 3))}, ValueError, r"\(n, 2, 3\) is needed"),
+        ({"segments_vox": np.zeros((1, 3))}, ValueError, r"\(m, 2, 3\) is needed"),
         ({"segments_vox": np.zeros((1, 2, 3), np.float32)}, TypeError, "segments_vox is float32, float64"),
         ({"segments_vox": np.full((1, 2, 3), np.nan)}, ValueError, "segments_vox holds NaN"),
         ({"radii_mm": np.array([1.0, 2.0])}, ValueError, r"radii_mm has shape \(2,\), \(1\) is needed"),
         ({"radii_mm": np.array([-1.0])}, ValueError, "radii_mm holds"),
         ({"radii_mm": np.array([np.inf])}, ValueError, "radii_mm holds"),
+        ({"radii_mm": np.array([np.nan])}, ValueError, "radii_mm holds"),
         ({"values": np.array([1])}, TypeError, "values is int64, uint8"),
         ({"spacing_mm": (1.0, 1.0)}, ValueError, "spacing_mm has shape"),
         ({"spacing_mm": (1.0, 0.0, 1.0)}, ValueError, "spacing_mm is"),
@@ -211,6 +345,29 @@ def read_only() -> np.ndarray:
 def test_misuse_is_named(wrong, error, message):
     with pytest.raises(error, match=message):
         rasterize_discs(**(good() | wrong))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"out": np.zeros((4, 4, 4), np.uint8)}, ValueError, r"out has shape \(4, 4, 4\), \(n, x, y, z\) is needed"),
+        ({"origins": np.zeros((2, 3), np.int64)}, ValueError, r"origins has shape \(2, 3\), \(1, 3\) is needed"),
+        ({"origins": np.zeros((1, 3))}, TypeError, "origins is float64, int64 is needed"),
+        ({"origins": np.full((1, 3), FAR + 1)}, ValueError, "origins lie beyond"),
+        ({"crop_of": [0]}, TypeError, "crop_of is a builtins.list"),
+        ({"crop_of": np.zeros(2, np.int64)}, ValueError, r"crop_of has shape \(2,\), \(1\) is needed"),
+        ({"crop_of": np.zeros(1, np.int32)}, TypeError, "crop_of is int32, int64 is needed"),
+        ({"crop_of": np.array([1])}, ValueError, "crop_of holds the number of no crop; there are 1"),
+        ({"crop_of": np.array([-1])}, ValueError, "crop_of holds"),
+    ],
+)
+def test_misuse_of_crops_is_named(wrong, error, message):
+    arguments = good() | {"out": np.zeros((1, 4, 4, 4), np.uint8), "origins": np.zeros((1, 3), np.int64)} | wrong
+    with pytest.raises(error, match=message):
+        rasterize_disc_crops(**arguments)
+    arguments["centres_vox"] = arguments.pop("segments_vox")[:, 0]
+    with pytest.raises(error, match=message):
+        rasterize_sphere_crops(**arguments)
 
 
 def test_misuse_of_spheres_is_named():

@@ -67,7 +67,7 @@ class Foreign:
 
 
 def one_disc() -> tuple[object, ...]:
-    return np.zeros((1, 2, 3)), np.ones(1), np.ones(1, np.uint8), (1.0, 1.0, 1.0), 1, 0
+    return FIRST, np.zeros((1, 2, 3)), np.ones(1), np.ones(1, np.uint8), (1.0, 1.0, 1.0), None, 1, 0
 
 
 def one_row(image: object, empty: object) -> tuple[object, ...]:
@@ -95,7 +95,7 @@ def test_without_a_device_one_clear_error():
     no_device = pytest.raises(RuntimeError, match=r"CUDA: no usable device \(.+\); pass NumPy arrays")
     volume, mask = Foreign("f4", (2, 2, 2)), Foreign("u1", (2, 2, 2))
     with no_device:
-        _kernels.rasterize_discs(mask, *one_disc())
+        _kernels.rasterize_disc_crops(Foreign("u1", (1, 2, 2, 2)), *one_disc())
     with no_device:
         _kernels.extract_patches(volume, FIRST, AS_IT_IS, 0.0, Foreign("b2", (1, 2, 2, 2)), 1, 0)
     with no_device:
@@ -112,29 +112,29 @@ def test_without_a_device_one_clear_error():
 @pytest.mark.skipif(_kernels.cuda, reason="this build has CUDA kernels")
 def test_without_cuda_kernels_one_clear_error():
     with pytest.raises(RuntimeError, match="no CUDA kernels"):
-        _kernels.rasterize_discs(Foreign("u1", (2, 2, 2)), *one_disc())
+        _kernels.rasterize_disc_crops(Foreign("u1", (1, 2, 2, 2)), *one_disc())
 
 
 @pytest.mark.parametrize(
     ("out", "error", "message"),
     [
-        (Foreign("f4", (2, 2, 2), Foreign.CPU), TypeError, "out: another element type"),
-        (Foreign("u1", (2, 2), Foreign.CPU), ValueError, "out: another number of axes"),
-        (Foreign("u1", (2, 2, 2), Foreign.CPU, flags=1), ValueError, "out is read-only"),
-        (Foreign("u1", (2, 2, 2), Foreign.CPU, major=2), TypeError, "out: a plain array in host or CUDA memory"),
-        (Foreign("u1", (2, 2, 2), Foreign.ROCM), TypeError, "out: a plain array in host or CUDA memory"),
+        (Foreign("f4", (1, 2, 2, 2), Foreign.CPU), TypeError, "out: another element type"),
+        (Foreign("u1", (2, 2, 2), Foreign.CPU), ValueError, "out: another number of axes"),
+        (Foreign("u1", (1, 2, 2, 2), Foreign.CPU, flags=1), ValueError, "out is read-only"),
+        (Foreign("u1", (1, 2, 2, 2), Foreign.CPU, major=2), TypeError, "out: a plain array in host or CUDA memory"),
+        (Foreign("u1", (1, 2, 2, 2), Foreign.ROCM), TypeError, "out: a plain array in host or CUDA memory"),
         (bytearray(8), TypeError, "out: an array is needed"),
     ],
 )
 def test_arrays_of_other_libraries_are_checked(out, error, message):
     with pytest.raises(error, match=message):
-        _kernels.rasterize_discs(out, *one_disc())
+        _kernels.rasterize_disc_crops(out, *one_disc())
 
 
 def test_an_array_of_another_library_is_written_in_place():
-    out = Foreign("u1", (2, 2, 3), Foreign.CPU)
-    _kernels.rasterize_discs(out, *one_disc())
-    assert out.memory.tolist() == [[[1, 0, 0], [1, 0, 0]], [[1, 0, 0], [0, 0, 0]]]
+    out = Foreign("u1", (1, 2, 2, 3), Foreign.CPU)
+    _kernels.rasterize_disc_crops(out, *one_disc())
+    assert out.memory.tolist() == [[[[1, 0, 0], [1, 0, 0]], [[1, 0, 0], [0, 0, 0]]]]
 
 
 def test_host_and_device_do_not_mix():

@@ -80,6 +80,7 @@ struct Block {
     }
 };
 
+void test_discs();
 void test_medians();
 void test_stitch();
 void test_deform();

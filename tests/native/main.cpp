@@ -5,6 +5,7 @@
 
 int main() {
     spf::bytes_per_thread = 1;  // as many threads as are asked for, however small the work
+    spf::test::test_discs();
     spf::test::test_medians();
     spf::test::test_stitch();
     spf::test::test_deform();
