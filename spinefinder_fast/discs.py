@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinefinder_fast import anatomy
-from spinefinder_fast.kernels import rasterize_discs, rasterize_spheres
+from spinefinder_fast.kernels import rasterize_disc_crops, rasterize_sphere_crops
 
 MAX_GAP_RATIO = 1.7
 """Centroids further apart than this many typical gaps have something between them."""
@@ -85,6 +85,7 @@ def dense_labels(
     shape: Sequence[int],
     spacing_mm: Sequence[float],
     dense: Literal["discs", "spheres"] = "discs",
+    origin: Sequence[int] = (0, 0, 0),
 ) -> NDArray[np.uint8]:
     """The dense annotation that both networks are trained on (paper, section 2.1).
 
@@ -95,6 +96,7 @@ def dense_labels(
         spacing_mm: (3,) mm between neighbouring voxel centres.
         dense: ``"discs"`` of half of `anatomy.DIAMETERS_MM` along the spine, or ``"spheres"`` of 14 mm, the baseline
             (Glocker et al. 2013).
+        origin: (3,) first voxel of what is wanted: a window of the grid, which may lie outside of the scan.
 
     Returns:
         (x, y, z) uint8: 0 background, 1..26 labels. Where vertebrae meet, the one further down the body wins.
@@ -106,16 +108,19 @@ def dense_labels(
     centroids_mm = np.asarray(centroids_vox, np.float64) * spacing
     order, parts_mm = vertebra_parts(labels, centroids_mm)
     values = np.asarray(labels)[order].astype(np.uint8)
-    out = np.empty(tuple(shape), np.uint8)
+    out = np.empty((1, *shape), np.uint8)
+    first = np.array([origin])
     if dense == "discs":
         radii = np.array([0.5 * anatomy.DIAMETERS_MM[anatomy.name_of(int(v))] for v in values], np.float64)
         # Each part is two straight segments, above and below its centroid.
         segments = np.stack([parts_mm[:, :2], parts_mm[:, 1:]], axis=1).reshape(-1, 2, 3) / spacing
-        return rasterize_discs(out, segments, radii.repeat(2), values.repeat(2), spacing)
-    if dense == "spheres":
+        rasterize_disc_crops(out, first, segments, radii.repeat(2), values.repeat(2), spacing)
+    elif dense == "spheres":
         centres = np.asarray(centroids_vox, np.float64)[order]
-        return rasterize_spheres(out, centres, np.full(len(values), SPHERE_RADIUS_MM), values, spacing)
-    raise ValueError(f'dense is {dense!r}, "discs" or "spheres" is needed')
+        rasterize_sphere_crops(out, first, centres, np.full(len(values), SPHERE_RADIUS_MM), values, spacing)
+    else:
+        raise ValueError(f'dense is {dense!r}, "discs" or "spheres" is needed')
+    return out.reshape(tuple(shape))
 
 
 def _direction(points: NDArray[np.float64], i: int) -> NDArray[np.float64]:

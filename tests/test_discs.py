@@ -113,6 +113,19 @@ def test_a_centroid_outside_paints_what_reaches_in_and_nothing_else():
     assert not dense_labels(np.array([20]), np.array([(-18.0, 20, 30)]), (40, 40, 60), (1, 1, 1)).any()
 
 
+@pytest.mark.parametrize("dense", ["discs", "spheres"])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 1.3, 2.1)])
+def test_a_window_is_cut_out_of_the_whole(dense, spacing):
+    points = np.array([(21.3, 20, 60), (19.7, 22.2, 38), (20, 18, 15)])
+    labels = np.array([20, 21, 22])
+    whole = dense_labels(labels, points, (41, 41, 80), spacing, dense=dense)
+    window = dense_labels(labels, points, (7, 30, 50), spacing, dense=dense, origin=(15, 9, 12))
+    np.testing.assert_array_equal(window, whole[15:22, 9:39, 12:62])
+    assert window.any()
+    around = dense_labels(labels, points, (51, 61, 100), spacing, dense=dense, origin=(-5, -10, -10))
+    np.testing.assert_array_equal(around[5:46, 10:51, 10:90], whole)
+
+
 def test_another_dense_is_named():
     with pytest.raises(ValueError, match='"discs" or "spheres"'):
         dense_labels(np.array([20]), spine(30), (41, 41, 60), (1, 1, 1), dense="cubes")

@@ -188,7 +188,7 @@ class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self, scan: TrainingScan, origin: tuple[int, int, int], shape: tuple[int, int, int]
     ) -> NDArray[np.uint8]:
         spacing = (self.settings.spacing_mm,) * 3
-        return dense_labels(scan.labels, scan.centroids_vox - origin, shape, spacing, dense=self.settings.dense)
+        return dense_labels(scan.labels, scan.centroids_vox, shape, spacing, dense=self.settings.dense, origin=origin)
 
     def _image(
         self, scan: TrainingScan, origin: tuple[int, int, int], shape: tuple[int, int, int]
