@@ -7,7 +7,7 @@ from functools import cache, partial
 
 import numpy as np
 
-from spinefinder_fast.kernels import rasterize_discs, rasterize_spheres, reference
+from spinefinder_fast.kernels import rasterize_disc_crops, rasterize_discs, rasterize_spheres, reference
 
 from . import scene
 from .ways import Way, compare
@@ -86,6 +86,31 @@ def test_rasterize_discs(measure, size, way):
     measure(out, *scene.discs(size))
     if way.answers:
         np.testing.assert_array_equal(out, expected(size))
+
+
+def crops_of_the_whole(out, origins, *discs):
+    whole = rasterize_discs(np.empty(scene.SIZES["full"], np.uint8), *discs)
+    for crop, (x, y, z) in zip(out, origins, strict=True):
+        nx, ny, nz = crop.shape
+        crop[...] = whole[x : x + nx, y : y + ny, z : z + nz]
+    return out
+
+
+CROPS = {"small": (16, 1, 80, 320), "full": (16, 64, 64, 80)}
+"""Batches that the identification and the detection network are trained on."""
+
+
+@compare([Way(rasterize_disc_crops), Way(crops_of_the_whole, "the whole volume, cropped")], CROPS)
+def test_rasterize_disc_crops(measure, size, way):
+    # Around the spine, where training takes them.
+    shape, whole = np.array(CROPS[size][1:]), np.array(scene.SIZES["full"])
+    middle = np.random.default_rng(0).choice(scene.centroids("full")[1], CROPS[size][0])
+    origins = np.clip(middle.astype(np.int64) - shape // 2, 0, whole - shape)
+    out = np.full(CROPS[size], 99, np.uint8)
+    measure(out, origins, *scene.discs("full"))
+    np.testing.assert_array_equal(
+        out, reference.rasterize_disc_crops(np.empty_like(out), origins, *scene.discs("full"))
+    )
 
 
 def vectorised_spheres(out, centres, radii, values, spacing):
