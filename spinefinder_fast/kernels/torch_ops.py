@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from spinefinder_fast import kernels
-from spinefinder_fast.kernels.deform import Mode
 from spinefinder_fast.anatomy import N_LABELS
+from spinefinder_fast.kernels.deform import Mode
 
 LIBRARY = torch.library.Library("spinefinder_fast", "DEF")  # type: ignore[no-untyped-call]
 
