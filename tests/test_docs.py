@@ -11,6 +11,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "kernels.md").read_text(), re.DOTALL)
 
+assert EXAMPLES
+
 
 @pytest.mark.parametrize("code", EXAMPLES, ids=[f"example {i + 1}" for i in range(len(EXAMPLES))])
 def test_examples_of_the_kernels_run(code):
