@@ -14,8 +14,11 @@ struct Normalisation {
 };
 
 SPF_HD inline float normalised(float intensity, const Normalisation& n) {
-    const float value = (intensity - n.subtract) * n.multiply;
-    return value < n.low ? n.low : (value > n.high ? n.high : value);
+    // In the form of the processor's own maximum and minimum, which give their second operand where one is NaN.
+    float value = (intensity - n.subtract) * n.multiply;
+    value = n.low > value ? n.low : value;
+    value = n.high < value ? n.high : value;
+    return value;
 }
 
 /// The part of one patch's centre that lies inside a volume of `shape` voxels. The centre is [margin, size - margin)
@@ -42,7 +45,8 @@ struct Foreground {
 /// e^x to 2 ulp for x in [-87, 88], to which it is clamped: the same bits on every machine, which std::exp does not
 /// promise, and in a form that compilers vectorise.
 SPF_HD inline float exponential(float x) {
-    x = x < -87.0F ? -87.0F : (x > 88.0F ? 88.0F : x);
+    x = -87.0F > x ? -87.0F : x;
+    x = 88.0F < x ? 88.0F : x;
     constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: floats near it are whole numbers, so the sum rounds
     const float n = (x * 1.44269504F + kRound) - kRound;
     // ln 2 in two parts, the first with so few bits that its product with n is exact.

@@ -13,7 +13,7 @@ namespace spf {
 
 /// Bytes of work for which a thread is worth starting: that costs about as long (100 us) as another thread needs for a
 /// MiB or two. Tests set it to 1, so that small work is shared out as well.
-inline std::atomic<int64_t> bytes_per_thread{int64_t{2} << 20};
+inline std::atomic<int64_t> bytes_per_thread{int64_t{4} << 20};
 
 /// How many of `threads` are worth starting for work on so many bytes.
 inline int threads_worth(int64_t bytes, int threads) {

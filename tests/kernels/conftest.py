@@ -13,4 +13,4 @@ def many_threads() -> Iterator[None]:
     """As many threads as are asked for, however small the work: else small arrays would test one thread only."""
     _kernels.set_bytes_per_thread(1)
     yield
-    _kernels.set_bytes_per_thread(2 << 20)
+    _kernels.set_bytes_per_thread(4 << 20)
