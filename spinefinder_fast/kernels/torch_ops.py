@@ -51,6 +51,42 @@ def _rasterize_spheres(
     kernels.rasterize_spheres(out, centres_vox.numpy(), radii_mm.numpy(), values.numpy(), spacing_mm)
 
 
+@_operator(
+    "rasterize_disc_crops(Tensor(a!) out, Tensor origins, Tensor segments_vox, Tensor radii_mm, Tensor values, "
+    "float[] spacing_mm, Tensor? crop_of=None) -> ()"
+)
+def _rasterize_disc_crops(
+    out: torch.Tensor,
+    origins: torch.Tensor,
+    segments_vox: torch.Tensor,
+    radii_mm: torch.Tensor,
+    values: torch.Tensor,
+    spacing_mm: list[float],
+    crop_of: torch.Tensor | None = None,
+) -> None:
+    shapes = segments_vox.numpy(), radii_mm.numpy(), values.numpy()
+    crops = None if crop_of is None else crop_of.numpy()
+    kernels.rasterize_disc_crops(out, origins.numpy(), *shapes, spacing_mm, crops)
+
+
+@_operator(
+    "rasterize_sphere_crops(Tensor(a!) out, Tensor origins, Tensor centres_vox, Tensor radii_mm, Tensor values, "
+    "float[] spacing_mm, Tensor? crop_of=None) -> ()"
+)
+def _rasterize_sphere_crops(
+    out: torch.Tensor,
+    origins: torch.Tensor,
+    centres_vox: torch.Tensor,
+    radii_mm: torch.Tensor,
+    values: torch.Tensor,
+    spacing_mm: list[float],
+    crop_of: torch.Tensor | None = None,
+) -> None:
+    shapes = centres_vox.numpy(), radii_mm.numpy(), values.numpy()
+    crops = None if crop_of is None else crop_of.numpy()
+    kernels.rasterize_sphere_crops(out, origins.numpy(), *shapes, spacing_mm, crops)
+
+
 def _patches_without_data(
     volume: torch.Tensor,
     origins: torch.Tensor,

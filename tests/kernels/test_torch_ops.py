@@ -21,6 +21,7 @@ from spinefinder_fast.kernels import torch_ops  # noqa: E402  (needs torch)
 SHAPE, PATCH, MARGIN = (17, 12, 20), (12, 10, 12), (3, 2, 3)
 ORIGINS = torch.from_numpy(patch_origins(SHAPE, PATCH, MARGIN))
 SEGMENTS = torch.tensor([[[8, 6, 3], [9, 5, 11]], [[9, 5, 11], [7, 6, 18]]], dtype=torch.float64)
+CORNERS, CROP_OF = torch.tensor([[5, 1, 2], [6, 2, 9]]), torch.tensor([0, 1])
 DISPLACEMENT = 2 * torch.sin(torch.arange(18, dtype=torch.float64)).reshape(2, 3, 3)
 CENTRES = SEGMENTS[:, 0].contiguous()
 RADII, VALUES = torch.tensor([4.0, 3.5], dtype=torch.float64), torch.tensor([20, 21], dtype=torch.uint8)
@@ -94,6 +95,8 @@ CALLS = {
         VALUES,
         [1.0] * 3,
     ),
+    "rasterize_disc_crops": lambda d: (crops(d), CORNERS, SEGMENTS, RADII, VALUES, [1.0] * 3),
+    "rasterize_sphere_crops": lambda d: (crops(d), CORNERS, CENTRES, RADII, VALUES, [1.0] * 3, CROP_OF),
     "extract_patches": lambda d: (torch.randn(SHAPE, device=d), ORIGINS, list(PATCH), -2.0, None, torch.float16),
     "stitch_patches": lambda d: (logits(d), ORIGINS, list(MARGIN), torch.zeros((2, *SHAPE), device=d)),
     "stitch_mask": lambda d: (
@@ -116,6 +119,10 @@ CALLS = {
     ),
     "deform_grid": lambda d: (torch.randn(SHAPE, device=d), DISPLACEMENT, [1, 2], 3, "nearest", 0.0, [2, 3], [9, 20]),
 }
+
+
+def crops(device: str) -> torch.Tensor:
+    return torch.zeros((2, 5, 8, 8), dtype=torch.uint8, device=device)
 
 
 def logits(device: str) -> torch.Tensor:
@@ -142,7 +149,7 @@ def test_operators_give_what_the_kernels_give(device, name):
     torch.manual_seed(0)
     written = CALLS[name](device)
     result = getattr(torch.ops.spinefinder_fast, name)(*written)
-    small = (ORIGINS, SEGMENTS, CENTRES, RADII, VALUES, DISPLACEMENT)
+    small = (ORIGINS, SEGMENTS, CENTRES, RADII, VALUES, DISPLACEMENT, CORNERS, CROP_OF)
     plain = [a.numpy() if any(a is s for s in small) else a for a in arguments]
     if name == "extract_patches":
         assert torch.equal(result, kernels.extract_patches(*plain[:4], dtype="float16"))
