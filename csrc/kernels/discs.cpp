@@ -189,10 +189,23 @@ class Brush<Disc> {
             const double x = static_cast<double>(origin[0] + i) * spacing_.x;
             const double y = static_cast<double>(origin[1] + j) * spacing_.y;
             if (distance2(all, x, y) > disc_.outer2) return false;
-            if (distance2(first, x, y) <= disc_.inner2 && distance2(last, x, y) <= disc_.inner2) return true;
-            uint8_t* voxel = &out(i, j, box.lo[2]);
-            for (int64_t k = 0; k < planes; ++k) {
-                if (covers(plane[k], x, y)) voxel[k * out.stride[2]] = disc_.placement.value;
+            const double first2 = distance2(first, x, y);
+            const double last2 = distance2(last, x, y);
+            if (first2 <= disc_.inner2 && last2 <= disc_.inner2) return true;
+            // From the nearer end on, and no further than behind the planes that cover it.
+            const int64_t step = last2 < first2 ? -1 : 1;
+            uint8_t* column = &out(i, j, box.lo[2]);
+            bool entered = false;
+            for (int64_t k = step > 0 ? 0 : planes - 1; 0 <= k && k < planes; k += step) {
+                const double middle2 = (x - plane[k].x) * (x - plane[k].x) + (y - plane[k].y) * (y - plane[k].y);
+                if (middle2 <= disc_.inner2) {
+                    column[k * out.stride[2]] = disc_.placement.value;
+                    entered = true;
+                } else if (middle2 > plane[k].beyond2) {
+                    if (entered) break;
+                } else if (distance2(plane[k].chord, x, y) <= disc_.radius2) {
+                    column[k * out.stride[2]] = disc_.placement.value;
+                }
             }
             return false;
         };
@@ -211,18 +224,12 @@ class Brush<Disc> {
     }
 
   private:
+    // The chord is at most as far away as its middle, and nearer by half its length at the most.
     struct Plane {
         Chord chord;
-        double x, y;     // middle of the chord
-        double beyond2;  // squared distance from it beyond which nothing is covered
+        double x, y;     // its middle
+        double beyond2;  // squared distance from there beyond which nothing is covered
     };
-
-    // The chord is at most as far away as its middle, and nearer by half its length at the most.
-    bool covers(const Plane& plane, double x, double y) const {
-        const double middle2 = (x - plane.x) * (x - plane.x) + (y - plane.y) * (y - plane.y);
-        if (middle2 <= disc_.inner2) return true;
-        return !(middle2 > plane.beyond2) && distance2(plane.chord, x, y) <= disc_.radius2;
-    }
 
     Disc disc_;
     Spacing spacing_;
