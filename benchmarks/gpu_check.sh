@@ -12,6 +12,11 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
 OUT=${OUT:-build/gpu-check}
+# Without a device the tests would skip, and look as if they held.
+"$PYTHON" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || {
+    echo "gpu-check: $PYTHON's torch sees no CUDA device; give a PYTHON whose torch does" >&2
+    exit 2
+}
 mkdir -p "$OUT"
 export PYTHONPATH=$PWD PYTHONDONTWRITEBYTECODE=1
 failed=0
