@@ -278,7 +278,7 @@ def blend_patches(
     _arrays.need("window", window, tuple(patches.shape[2:]), "float32")
     _arrays.need("total", total, (patches.shape[1], "x", "y", "z"), "float32")
     _arrays.need("weight", weight, tuple(total.shape[1:]), "float32")
-    origins, _ = _check_stitch(patches, origins, (0, 0, 0), total)
+    origins, _ = _check_stitch(patches, origins, (0, 0, 0), total, "total")
     _arrays.need_contiguous("window", window)
     _arrays.need_writeable("weight", weight)
     with _arrays.run_on(threads, patches=patches, window=window, total=total, weight=weight) as how:
@@ -286,11 +286,11 @@ def blend_patches(
 
 
 def _check_stitch(
-    patches: _arrays.Array, origins: NDArray[np.int64], margin: Sequence[int], out: _arrays.Array
+    patches: _arrays.Array, origins: NDArray[np.int64], margin: Sequence[int], out: _arrays.Array, name: str = "out"
 ) -> tuple[NDArray[np.int64], tuple[int, int, int]]:
     origins = _arrays.need_origins(origins, patches.shape[0])
     _arrays.need_contiguous("patches", patches)
-    _arrays.need_writeable("out", out)
+    _arrays.need_writeable(name, out)
     return origins, _arrays.need_int3("margin", margin, 0)
 
 

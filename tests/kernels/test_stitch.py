@@ -386,6 +386,8 @@ def test_misuse_of_blending_is_named():
         blend_patches(PATCHES, FIRST, window[::-1], total, weight)
     with pytest.raises(ValueError, match=r"weight has shape \(4, 4\)"):
         blend_patches(PATCHES, FIRST, window, total, weight[0])
+    with pytest.raises(ValueError, match="total is read-only"):
+        blend_patches(PATCHES, FIRST, window, frozen((1, 4, 4, 4), np.float32), weight)
     with pytest.raises(ValueError, match="weight is read-only"):
         blend_patches(PATCHES, FIRST, window, total, frozen((4, 4, 4), np.float32))
 
