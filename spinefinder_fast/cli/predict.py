@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``spinefinder predict``: find and name the vertebrae in scans."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spinefinder_fast.cli.app import app, device_of, stop
+
+
+@app.command()
+def predict(
+    inputs: Annotated[list[Path], typer.Argument(help="Scans: NIfTI, NRRD, MHA, DICOM folders, or folders of them.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")],
+    weights: Annotated[Path | None, typer.Option(help="Folder of weights; the package's own by default.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threshold: Annotated[str, typer.Option(help="in_view, or paper for Eq. 3 as it stands.")] = "in_view",
+    label_map: Annotated[bool, typer.Option("--label-map", help="Write the dense labels as NIfTI too.")] = False,
+    picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Write a PNG of each spine.")] = True,
+) -> None:
+    """Find and name the vertebrae in scans; the model is loaded once, and a bad scan does not stop the others.
+
+    For each scan: VerSe-style JSON, CSV, 3D Slicer markups and a picture; for the batch, summary.csv and a table.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from spinefinder_fast.batch import predict_batch
+    from spinefinder_fast.networks.weights import load_model
+    from spinefinder_fast.report import batch_table, centroid_table, write_batch_csv
+    from spinefinder_fast.scan import find_scans
+
+    if threshold not in ("in_view", "paper"):
+        stop(f"--threshold is {threshold!r}; in_view or paper is wanted", 2)
+    try:
+        paths = find_scans(inputs)
+    except OSError as error:
+        stop(f"[E_UNREADABLE] {error.filename}: {error.strerror}", 5)
+    if not paths:
+        stop(f"[E_NO_SCAN] no scan found in {', '.join(map(str, inputs))}", 3)
+    model = load_model(weights, device_of(device))
+    results, spines = [], []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("scans", total=len(paths))
+        for result, spine in predict_batch(
+            paths,
+            output,
+            model,
+            threshold=threshold,  # type: ignore[arg-type]
+            label_map=label_map,
+            picture=picture,
+        ):
+            results.append(result)
+            spines.append(spine)
+            progress.advance(task)
+            if spine is None:
+                print(f"spinefinder: {result.status}: {paths[len(results) - 1]}: {result.message}", file=sys.stderr)
+    write_batch_csv(output / "summary.csv", results)
+    console = Console()
+    if len(spines) == 1 and spines[0]:
+        console.print(centroid_table(spines[0]))
+    console.print(batch_table(results))
+    done = sum(spine is not None for spine in spines)
+    raise SystemExit(0 if done == len(results) else 8 if done else 4)
