@@ -54,8 +54,7 @@ weights: $(VENV)/installed
 	rm -rf runs/set
 	mkdir -p spinefinder_fast/weights
 	$(BIN)/python -m spinefinder_fast.training.build_set $(RECIPE) $(DATA) runs/set
-	$(BIN)/spinefinder train detection runs/set/train -o runs/weights --recipe $(RECIPE) --validation runs/set/validation
-	$(BIN)/spinefinder train identification runs/set/train -o runs/weights --recipe $(RECIPE) --validation runs/set/validation
+	$(BIN)/spinefinder train runs/set/train -o runs/weights --recipe $(RECIPE) --validation runs/set/validation
 	cp runs/weights/manifest.json runs/weights/*.safetensors spinefinder_fast/weights/
 	$(BIN)/spinefinder predict runs/set/test -o runs/test
 	$(BIN)/spinefinder evaluate runs/test runs/set/test

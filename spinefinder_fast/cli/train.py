@@ -4,80 +4,78 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spinefinder_fast.cli.app import app, device_of, stop
 
+if TYPE_CHECKING:
+    from spinefinder_fast.networks.weights import Kind
+    from spinefinder_fast.training.settings import TrainingSettings
+
+NETWORKS = ("both", "detection", "identification")
+
 
 @app.command()
 def train(
-    network: Annotated[str, typer.Argument(help="detection or identification.")],
-    scans: Annotated[
-        list[Path], typer.Argument(help="Folders of scans with .lml, _ctd.json or .mrk.json beside them.")
+    data: Annotated[
+        list[Path], typer.Argument(help="A data set (dataset.csv), or folders of scans with centroids beside them.")
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for checkpoint, log and weights.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for checkpoints, logs and weights.")],
+    network: Annotated[str, typer.Option(help="both, one after the other, or detection or identification.")] = "both",
     recipe: Annotated[Path | None, typer.Option(help="TOML file of settings; the paper's by default.")] = None,
-    validation: Annotated[list[Path] | None, typer.Option(help="Folder of validation scans (repeatable).")] = None,
+    validation: Annotated[
+        list[Path] | None, typer.Option(help="Folder of validation scans, beside those of the data set (repeatable).")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the scans, instead of the recipe's.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that prepare crops, instead of the recipe's.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after the epoch in which this time is over.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Folder for resampled scans; OUTPUT/volumes by default.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Train one network from scans and centroids; run it again to go on where it stopped."""
-    from zlib import crc32
+    """Train both networks from scans and centroids; run it again to go on where it stopped.
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    At the end the model is judged on the validation scans: OUTPUT/validation/evaluation.html. Under torchrun several
+    processes share the work.
+    """
     from spinefinder_fast.files import make_folder
-    from spinefinder_fast.training.loop import EpochReport
-    from spinefinder_fast.training.loop import train as train_network
-    from spinefinder_fast.training.samples import load_training_scans
     from spinefinder_fast.training.settings import PAPER, read_provenance, read_recipe, with_changes
 
-    if network not in ("detection", "identification"):
-        stop(f"{network!r} is no network; detection or identification is wanted", 2)
-    console = Console(stderr=True)
-    kind = network
+    if network not in NETWORKS:
+        stop(f"--network is {network!r}; {', '.join(NETWORKS)} are known", 2)
+    kinds: tuple[Kind, ...] = ("detection", "identification") if network == "both" else (network,)  # type: ignore[assignment]
+    changes = {k: v for k, v in (("epochs", epochs), ("workers", workers)) if v is not None}
+    settings: dict[Kind, TrainingSettings] = {}
     try:
-        settings = read_recipe(recipe, kind) if recipe else PAPER[kind]  # type: ignore[arg-type,index]
+        for kind in kinds:
+            of_kind = read_recipe(recipe, kind) if recipe else PAPER[kind]
+            settings[kind] = with_changes(of_kind, changes, "the command line")
+            settings[kind].spec.build()  # a width too small shows itself here
         provenance = read_provenance(recipe) if recipe else {}
-        settings = with_changes(settings, {} if epochs is None else {"epochs": epochs}, "--epochs")
-        parameters = sum(p.numel() for p in settings.spec.build().parameters())
     except (OSError, ValueError) as error:
         stop(str(error), 2)
+    if missing := [str(path) for path in (*data, *(validation or ())) if not path.exists()]:
+        stop(f"[E_NO_SCAN] there is no such file or folder: {', '.join(missing)}", 5)
+
+    from spinefinder_fast.cli.progress import TrainingProgress
+    from spinefinder_fast.training.run import train_model
+    from spinefinder_fast.training.team import team as join_team
+    from spinefinder_fast.training.volumes import entries_of, is_dataset
+
+    training = entries_of(data, "train")
+    held_out = entries_of([path for path in data if is_dataset(path)], "validation")
+    held_out += entries_of(validation or [], "validation")
     make_folder(output)
-    with console.status("reading scans"):
-        training = load_training_scans(scans, settings)
-        held_out = load_training_scans(validation, settings) if validation else []
-    # By what they show, not by name: a copy is the same patient, and in every other folder there is a ct.nii.gz.
-    seen = {crc32(scan.array.tobytes()) for scan in training}
-    if shared := [str(scan.path) for scan in held_out if crc32(scan.array.tobytes()) in seen]:
-        stop(f"[E_SPLIT_OVERLAP] {', '.join(shared)}: in training and validation; keep patients apart", 5)
-    console.print(
-        f"{network}: {parameters:,} parameters at {settings.spacing_mm} mm, {len(training)} scans, "
-        f"{len(training) * settings.samples_per_scan} crops per epoch, {settings.epochs} epochs"
-    )
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("steps", total=None)
-
-        def show(report: EpochReport) -> None:
-            progress.console.print(
-                f"epoch {report.epoch:3d}  loss {report.loss:.4f}  validation {report.validation_loss:.4f}  "
-                f"score {report.score:.3f}  {report.seconds:.0f} s"
-            )
-
-        train_network(
+    with join_team(device_of(device)) as team, TrainingProgress(quiet=not team.leads) as progress:
+        train_model(
             training,
+            held_out,
             settings,
             output,
-            held_out,
-            provenance,
+            provenance=provenance,
+            store=store,
             minutes=minutes,
-            device=device_of(device),
-            on_epoch=show,
-            on_step=lambda step, steps: progress.update(task, completed=step, total=steps),
+            team=team,
+            watcher=progress,
         )

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 BACKGROUND_WEIGHT, VERTEBRA_WEIGHT = 0.1, 0.9
 """Class weights of Eq. 1: vertebrae are rare in a scan."""
@@ -26,13 +28,39 @@ def detection_loss(logits: Tensor, vertebra: Tensor) -> Tensor:
     return (weight * entropy).mean()
 
 
-def identification_loss(predicted: Tensor, labels: Tensor) -> Tensor:
+def identification_loss(predicted: Tensor, labels: Tensor, count: Tensor | None = None) -> Tensor:
     """Mean absolute error of the label over pixels that have one (Eq. 2); 0 where no pixel has.
 
     Args:
         predicted: (N, 1, Y, Z) float, the regressed label.
         labels: (N, Y, Z) integer, 1..26, and 0 for background, which does not count.
+        count: what the sum is divided by instead of the number of labelled pixels: where several processes share a
+            batch, the mean number per process, so that the mean of their losses is that of the batch.
     """
     labelled = labels != 0
     error = (predicted[:, 0].float() - labels.float()).abs()
-    return (error * labelled).sum() / labelled.sum().clamp(min=1)
+    return (error * labelled).sum() / (labelled.sum() if count is None else count).clamp(min=1)
+
+
+def loss_of(
+    kind: Literal["detection", "identification"],
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    half: bool,
+    count: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Loss of a batch, and the network's answer.
+
+    Args:
+        kind: of the network.
+        network: is called in bfloat16 where that is precise enough, if `half`.
+        images, labels: a batch, as the losses describe it.
+        half: compute in bfloat16; the loss is float32 all the same.
+        count: see `identification_loss`.
+    """
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+        answer = network(images)
+    if kind == "detection":
+        return detection_loss(answer, labels), answer
+    return identification_loss(answer, labels, count), answer

@@ -1,29 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop: one readable file, for both networks."""
+"""The training loop: one readable file, for both networks, on one process or many."""
 
 from __future__ import annotations
 
 import csv
+import io
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.optim.swa_utils import AveragedModel
 
 from spinefinder_fast.errors import WeightsError
-from spinefinder_fast.networks.losses import detection_loss, identification_loss
-from spinefinder_fast.networks.weights import save_network
-from spinefinder_fast.training.samples import CropDataset, TrainingScan
+from spinefinder_fast.files import make_folder, write_bytes
+from spinefinder_fast.networks.losses import loss_of
+from spinefinder_fast.networks.weights import Kind, load_network, read_manifest, save_network
+from spinefinder_fast.training.samples import BatchOrder, CropDataset, batches, steps_per_epoch
 from spinefinder_fast.training.settings import TrainingSettings
+from spinefinder_fast.training.team import Team
+from spinefinder_fast.training.validation import score_crops, score_pipeline
+from spinefinder_fast.training.volumes import TrainingScan
 
 CHECKPOINT = "{}.checkpoint.pt"
 LOG = "{}.log.csv"
 """Both networks may be trained into one folder, which then is a model."""
+
+CHECKPOINT_SECONDS: Final = 300.0
+"""Between two checkpoints inside a long epoch."""
+
+ALONE: Final = Team()
 
 
 @dataclass(frozen=True)
@@ -35,10 +45,11 @@ class EpochReport:
         steps: optimiser steps since the start.
         skipped: steps of this epoch whose gradient was not finite and was thrown away.
         loss: mean training loss.
-        validation_loss: the same on the validation scans' crops, without augmentation; NaN without such scans.
-        score: Dice of the vertebrae (detection), or share of labelled pixels whose rounded label is right
-            (identification), on the validation crops; NaN without them.
-        seconds: that the epoch took.
+        validation_loss, dice, accuracy: see `validation.CropScore`; NaN without validation scans.
+        id_rate, mean_mm, missing, extra: see `validation.PipelineScore`; NaN and 0 in epochs without it.
+        crops_per_second: that went through the network.
+        waiting: share of the time of the steps in which the network waited for crops.
+        seconds: that the epoch took, with validation.
     """
 
     epoch: int
@@ -46,8 +57,46 @@ class EpochReport:
     skipped: int
     loss: float
     validation_loss: float
-    score: float
+    dice: float
+    accuracy: float
+    id_rate: float
+    mean_mm: float
+    missing: int
+    extra: int
+    crops_per_second: float
+    waiting: float
     seconds: float
+
+    @property
+    def goodness(self) -> tuple[float, float]:
+        """Of the whole pipeline, the greater the better: identification rate, then nearness."""
+        return self.id_rate, -math.inf if math.isnan(self.mean_mm) else -self.mean_mm
+
+
+@dataclass
+class _Progress:
+    """How far a run has come."""
+
+    step: int = 0
+    history: list[EpochReport] = field(default_factory=list)
+    # Of the epoch that is under way.
+    loss: float = 0.0
+    skipped: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+
+    def finished(self, settings: TrainingSettings) -> bool:
+        """Whether all epochs are done, or the last validations of the pipeline brought nothing better."""
+        judged = [report for report in self.history if not math.isnan(report.id_rate)]
+        since = len(judged) - 1 - max(range(len(judged)), key=lambda i: judged[i].goodness, default=0)
+        return len(self.history) >= settings.epochs or bool(settings.patience and since >= settings.patience)
+
+    def brought_the_best(self) -> bool:
+        """Whether no epoch before the last one was as good."""
+        *before, last = self.history
+        return not math.isnan(last.id_rate) and all(
+            math.isnan(report.id_rate) or report.goodness < last.goodness for report in before
+        )
 
 
 def train(
@@ -57,111 +106,180 @@ def train(
     validation: Sequence[TrainingScan] = (),
     provenance: dict[str, Any] | None = None,
     minutes: float | None = None,
-    device: str = "cpu",
+    team: Team = ALONE,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
 ) -> nn.Module:
     """Train one network; go on where a checkpoint in `folder` left off.
 
-    After every epoch `folder` holds the checkpoint, the log, and the weights with their manifest, so a run may be
-    stopped at any time. A run that stops and resumes sees the same crops in the same order as one that does not.
+    A run may be killed at any time: it goes on from its last checkpoint, made after each epoch and every five minutes,
+    sees the same crops in the same order, and ends with the weights of a run that was never stopped (to the bit on one
+    machine's CPU). After every epoch `folder` holds the log and the weights with their manifest.
 
     Args:
         scans: training scans.
         settings: of this run; a checkpoint of other settings or scans is refused.
         folder: for checkpoint, log and weights.
-        validation: scans of other patients, for the log alone.
+        validation: scans of other patients, for the log and, with ``settings.patience``, for the choice of the epoch.
+            The pipeline is validated with the other network in `folder`, or with the truth in its place.
         provenance: written into the manifest beside the settings.
         minutes: finish after the epoch in which this time is over; the learning rate does not know of it.
-        device: ``"cpu"`` or ``"cuda"``.
-        on_epoch: called with each epoch's report.
-        on_step: called after each step with the number of steps since the start and that of the whole training.
+        team: the processes that share the work, all of which call this.
+        on_epoch: called with each epoch's report, by the leading process.
+        on_step: called by it after each step with the number of steps since the start and that of all epochs.
 
     Returns:
-        The trained network.
+        The network after the last step, or its moving average with ``settings.ema``.
 
     Raises:
         WeightsError: the checkpoint in `folder` comes from other settings or scans.
+        ValueError: the team is larger than a batch, or does not divide it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     torch.manual_seed(settings.seed)
-    network: nn.Module = settings.spec.build().to(device)
+    network: nn.Module = settings.spec.build().to(team.device)
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = settings.norm_momentum
     layout = torch.channels_last_3d if settings.kind == "detection" else torch.channels_last
     network.to(memory_format=layout)  # type: ignore[call-overload]
+    average = _moving_average(network, settings.ema) if settings.ema else None
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     crops = CropDataset(scans, settings)
-    steps_per_epoch = max(1, len(crops) // settings.batch)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: _rate(step, settings, steps_per_epoch * settings.epochs)
-    )
-    checkpoint, log = folder / CHECKPOINT.format(settings.kind), folder / LOG.format(settings.kind)
+    per_epoch = steps_per_epoch(crops)
+    last = per_epoch * settings.epochs
+    batch = min(settings.batch, len(crops))
+    if batch % team.size:
+        raise ValueError(f"{team.size} processes cannot share a batch of {batch} crops evenly; change the one or other")
+    shared = team.share(network)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, settings, last))
+    checkpoint = folder / CHECKPOINT.format(settings.kind)
     run = {
         # Crops do not depend on the number of workers, so a run may go on with another.
         "settings": {k: v for k, v in asdict(settings).items() if k != "workers"},
         "scans": sorted(f"{scan.path.parent.name}/{scan.name}" for scan in scans),
     }
-    first, steps = _resume(checkpoint, run, network, optimiser, schedule)
-    started = time.monotonic()
-    for epoch in range(first, settings.epochs):
-        begin = time.monotonic()
+    states = {"network": network, "optimiser": optimiser, "schedule": schedule}
+    if average is not None:
+        states["average"] = average
+    progress = _resume(checkpoint, run, states)
+    kept = network if average is None else average.module
+    half = settings.half(team.device)
+    started = saved = time.monotonic()
+    done = progress.finished(settings)
+    if not done:
+        order = BatchOrder(crops, progress.step, last, team.rank, team.size)
+        source = iter(batches(crops, order, team.device))
         network.train()
-        crops.epoch = epoch
-        order = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
-        total, skipped = 0.0, 0
-        loader = DataLoader(
-            crops,
-            settings.batch,
-            shuffle=True,
-            generator=order,
-            num_workers=settings.workers,
-            drop_last=len(crops) > settings.batch,
-        )
-        for images, labels in loader:
-            loss = _loss(network, images.to(device, memory_format=layout), labels.to(device), settings)[0]
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            # Now and then a CPU's bfloat16 convolution returns a NaN in one gradient of a tiny layer; a single one of
-            # them would be the end of the weights.
-            if torch.isfinite(nn.utils.get_total_norm(p.grad for p in network.parameters() if p.grad is not None)):
-                optimiser.step()
-                schedule.step()
-                total += loss.item()
+    while not done:
+        begin = time.monotonic()
+        images, labels = next(source)
+        waited = time.monotonic() - begin
+        images = images.to(team.device, non_blocking=True, memory_format=layout)
+        labels = labels.to(team.device, non_blocking=True)
+        count = team.sum((labels != 0).sum()) / team.size if team.size > 1 else None
+        loss = loss_of(settings.kind, shared, images, labels, half, count)[0]
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        # Now and then a CPU's bfloat16 convolution returns a NaN in one gradient of a tiny layer; a single one of
+        # them would be the end of the weights.
+        if torch.isfinite(nn.utils.get_total_norm(p.grad for p in network.parameters() if p.grad is not None)):
+            optimiser.step()
+            schedule.step()
+            if average is not None:
+                average.update_parameters(network)
+            progress.loss += float(team.sum(loss.detach())) / team.size
+        else:
+            progress.skipped += 1
+        progress.step += 1
+        progress.waited += waited
+        progress.seconds += time.monotonic() - begin
+        if team.leads:
+            on_step(progress.step, last)
+        if progress.step % per_epoch == 0:
+            report = _end_of_epoch(progress, kept, settings, batch * per_epoch, validation, folder, team)
+            network.train()
+            if team.leads:
+                if not settings.patience or not validation or progress.brought_the_best():
+                    about = {**(provenance or {}), "settings": asdict(settings), "epochs": report.epoch}
+                    save_network(kept, settings.spec, folder, about)
+                _write_log(folder / LOG.format(settings.kind), progress.history)
+                _save(checkpoint, run, states, progress)
+                on_epoch(report)
+            saved = time.monotonic()
+            # The leader alone has validated, and its clock counts.
+            late = minutes is not None and saved - started > 60 * minutes
+            done = team.agree(late or progress.finished(settings))
+        elif team.leads and time.monotonic() - saved > CHECKPOINT_SECONDS:
+            _save(checkpoint, run, states, progress)
+            saved = time.monotonic()
+    return kept
+
+
+def _end_of_epoch(
+    progress: _Progress,
+    network: nn.Module,
+    settings: TrainingSettings,
+    crops: int,
+    validation: Sequence[TrainingScan],
+    folder: Path,
+    team: Team,
+) -> EpochReport:
+    """Validate, put the epoch into the history, and begin another."""
+    begin = time.monotonic()
+    epoch = len(progress.history) + 1
+    steps = crops // min(settings.batch, crops)
+    whole = settings.validate_every and (epoch % settings.validate_every == 0 or epoch == settings.epochs)
+    scores: dict[str, Any] = {"validation_loss": math.nan, "dice": math.nan, "accuracy": math.nan}
+    scores |= {"id_rate": math.nan, "mean_mm": math.nan, "missing": 0, "extra": 0}
+    if validation and team.leads:
+        on_crops = score_crops(network, validation, settings, team.device)
+        scores |= {"validation_loss": on_crops.loss, "dice": on_crops.dice, "accuracy": on_crops.accuracy}
+        if whole:
+            networks = {**_other_network(settings, folder, team.device), settings.kind: network}
+            scores |= asdict(score_pipeline(networks, validation, settings, team.device))
+    report = EpochReport(
+        epoch=epoch,
+        steps=progress.step,
+        skipped=progress.skipped,
+        loss=progress.loss / max(1, steps - progress.skipped),
+        crops_per_second=crops / progress.seconds,
+        waiting=progress.waited / progress.seconds,
+        seconds=progress.seconds + time.monotonic() - begin,
+        **scores,
+    )
+    progress.history.append(report)
+    progress.loss, progress.skipped, progress.seconds, progress.waited = 0.0, 0, 0.0, 0.0
+    return report
+
+
+def _other_network(settings: TrainingSettings, folder: Path, device: str) -> dict[Kind, nn.Module]:
+    """The other network of the folder, if it is there and works on the same grid and intensities."""
+    other: Kind = "identification" if settings.kind == "detection" else "detection"
+    try:
+        if other not in read_manifest(folder)["networks"]:
+            return {}
+    except WeightsError:
+        return {}
+    network, spec = load_network(other, folder)
+    if (spec.spacing_mm, spec.intensity) != (settings.spacing_mm, settings.intensity):
+        return {}
+    return {other: network.to(device)}
+
+
+def _moving_average(network: nn.Module, keep: float) -> AveragedModel:
+    """A copy of the network that follows its parameters and batch statistics slowly."""
+
+    def follow(averaged: Any, current: Any, n: Any) -> None:
+        # Of the first steps less is kept, or the random weights of the start would stay for long.
+        share = min(keep, (1 + int(n)) / (10 + int(n)))
+        for mean, value in zip(averaged, current, strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value.to(mean.dtype), 1 - share)
             else:
-                skipped += 1
-            steps += 1
-            on_step(steps, steps_per_epoch * settings.epochs)
-        validation_loss, score = _validate(network, validation, settings, device)
-        report = EpochReport(
-            epoch + 1,
-            steps,
-            skipped,
-            total / max(1, len(loader) - skipped),
-            validation_loss,
-            score,
-            time.monotonic() - begin,
-        )
-        save_network(
-            network, settings.spec, folder, {**(provenance or {}), "settings": asdict(settings), "epochs": epoch + 1}
-        )
-        state = {
-            **run,
-            "epoch": epoch + 1,
-            "steps": steps,
-            "network": network.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "schedule": schedule.state_dict(),
-        }
-        partial = checkpoint.with_suffix(".tmp")
-        torch.save(state, partial)
-        partial.replace(checkpoint)
-        _log(log, report)
-        on_epoch(report)
-        if minutes is not None and time.monotonic() - started > 60 * minutes:
-            break
-    return network
+                mean.copy_(value)
+
+    return AveragedModel(network, multi_avg_fn=follow, use_buffers=True)
 
 
 def _rate(step: int, settings: TrainingSettings, last: int) -> float:
@@ -171,10 +289,16 @@ def _rate(step: int, settings: TrainingSettings, last: int) -> float:
     return 1 / (1 + settings.decay * step)
 
 
-def _resume(path: Path, run: dict[str, Any], network: nn.Module, *states: Any) -> tuple[int, int]:
-    """Load a checkpoint if there is one; the epoch to begin with and the steps so far."""
+def _save(path: Path, run: dict[str, Any], states: dict[str, Any], progress: _Progress) -> None:
+    content = io.BytesIO()
+    torch.save({**run, "progress": asdict(progress), **{k: s.state_dict() for k, s in states.items()}}, content)
+    write_bytes(path, content.getvalue())
+
+
+def _resume(path: Path, run: dict[str, Any], states: dict[str, Any]) -> _Progress:
+    """Load a checkpoint if there is one."""
     if not path.exists():
-        return 0, 0
+        return _Progress()
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     changed = [k for k, v in run["settings"].items() if checkpoint["settings"].get(k) != v]
     changed += ["scans"] * (checkpoint["scans"] != run["scans"])
@@ -183,57 +307,16 @@ def _resume(path: Path, run: dict[str, Any], network: nn.Module, *states: Any) -
             "E_CHECKPOINT",
             f"{path} was made with other {', '.join(changed)}; go on with those, or choose another folder",
         )
-    network.load_state_dict(checkpoint["network"])
-    for state, key in zip(states, ("optimiser", "schedule"), strict=True):
+    for key, state in states.items():
         state.load_state_dict(checkpoint[key])
-    return checkpoint["epoch"], checkpoint["steps"]
+    kept = checkpoint["progress"]
+    return _Progress(**{**kept, "history": [EpochReport(**report) for report in kept["history"]]})
 
 
-def _loss(
-    network: nn.Module, images: torch.Tensor, labels: torch.Tensor, settings: TrainingSettings
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss of a batch, and the network's answer."""
-    device = images.device.type
-    half = settings.precision == "bfloat16" or (settings.precision == "auto" and _has_bfloat16(device))
-    with torch.autocast(device, torch.bfloat16, enabled=half):
-        answer = network(images)
-    loss = detection_loss if settings.kind == "detection" else identification_loss
-    return loss(answer, labels), answer
-
-
-def _has_bfloat16(device: str) -> bool:
-    if device.startswith("cuda"):
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def _validate(
-    network: nn.Module, scans: Sequence[TrainingScan], settings: TrainingSettings, device: str
-) -> tuple[float, float]:
-    """Loss and score on crops of the validation scans, the same crops in every epoch."""
-    if not scans:
-        return math.nan, math.nan
-    network.eval()
-    losses, hits, total = [], 0, 0
-    with torch.inference_mode():
-        for images, labels in DataLoader(CropDataset(scans, settings, augment=False), settings.batch):
-            loss, answer = _loss(network, images.to(device), labels.to(device), settings)
-            losses.append(loss.item())
-            truth = labels.to(device)
-            if settings.kind == "detection":
-                found = answer[:, 1] > answer[:, 0]
-                hits += 2 * int((found & (truth != 0)).sum())
-                total += int(found.sum()) + int((truth != 0).sum())
-            else:
-                hits += int(((answer[:, 0].float().round() == truth) & (truth != 0)).sum())
-                total += int((truth != 0).sum())
-    return sum(losses) / len(losses), hits / max(total, 1)
-
-
-def _log(path: Path, report: EpochReport) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, asdict(report).keys())
-        if new:
-            writer.writeheader()
+def _write_log(path: Path, history: Sequence[EpochReport]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [f.name for f in fields(EpochReport)], lineterminator="\n")
+    writer.writeheader()
+    for report in history:
         writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(report).items()})
+    write_bytes(path, text.getvalue().encode())

@@ -6,114 +6,55 @@ No dense label volume exists: the discs of the spine are rasterised straight int
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from spinefinder_fast import anatomy
-from spinefinder_fast.annotations import ENDINGS, read_centroids
 from spinefinder_fast.discs import dense_labels
-from spinefinder_fast.errors import AnnotationError
-from spinefinder_fast.kernels import deform_random_grid, extract_patches
+from spinefinder_fast.kernels import Normalisation, deform_random_grid, extract_patches
 from spinefinder_fast.networks.identification import SLICES, TARGET
-from spinefinder_fast.scan import find_scans, read_scan, scan_name
 from spinefinder_fast.training.settings import TrainingSettings
-from spinefinder_fast.volume import normalise, padding_value, resample
+from spinefinder_fast.training.volumes import TrainingScan
+from spinefinder_fast.volume import normalisation, padding_value
 
-ATTEMPTS = 100
+ATTEMPTS: Final = 100
 """Crops tried until one holds vertebrae, as in the published code."""
 
-LABELLED_MM2 = 500.0
+LABELLED_MM2: Final = 500.0
 """Labelled area that an identification slab needs in its target slice: the published code's 500 pixels of 1 mm."""
 
-MASK_ENDINGS = ("_seg", "_msk", "_seg-vert_msk")
-"""Of the names of VerSe's masks, which lie beside its scans."""
-
-ZSCORE_PADDING = -5.0
+ZSCORE_PADDING: Final = -5.0
 """What the published code puts outside of the scan in training crops."""
+
+Crop = tuple[torch.Tensor, torch.Tensor]
+Key = tuple[int, int]
+"""Epoch and index of a crop."""
 
 
 @dataclass(frozen=True)
-class TrainingScan:
-    """A scan on the training grid, with its points.
+class _Source:
+    """What a crop is cut from: a scan, or its mirror image."""
 
-    Attributes:
-        name: of the scan.
-        path: of its file.
-        array: (X, Y, Z) float32, canonical axes, normalised intensities.
-        labels: (n,) int64, 1..26.
-        centroids_vox: (n, 3) float64, voxels of `array`.
-    """
-
-    name: str
-    path: Path
-    array: NDArray[np.float32]
+    array: NDArray[Any]
     labels: NDArray[np.int64]
     centroids_vox: NDArray[np.float64]
+    ramp: Normalisation
 
 
-def load_training_scans(folders: Sequence[Path], settings: TrainingSettings) -> list[TrainingScan]:
-    """Every scan below `folders` that has a file of centroids beside it, resampled and normalised.
-
-    T13 and L6 have no label and are left out. A scan whose annotation is empty teaches what is not a vertebra.
-
-    Raises:
-        AnnotationError: a scan without annotation, or no scan at all.
-        ScanError: a scan that cannot be read.
-    """
-    scans = []
-    for path in find_scans(list(folders)):
-        if scan_name(path).endswith(MASK_ENDINGS):
-            continue
-        scan = read_scan(path)
-        spine = read_centroids(annotation_of(path), scan.file_grid)
-        volume = resample(scan, settings.spacing_mm)
-        known = [v for v in spine if v.name in anatomy.LABELS]
-        points = np.array([v.lps for v in known]).reshape(-1, 3)
-        scans.append(
-            TrainingScan(
-                name=scan.name,
-                path=path.resolve(),
-                array=normalise(volume.array, settings.intensity),
-                labels=np.array([v.label for v in known], np.int64),
-                centroids_vox=volume.grid.to_voxel(points),
-            )
-        )
-    if not scans:
-        raise AnnotationError("E_NO_SCAN", f"no scan below {', '.join(map(str, folders))}; give a folder of scans")
-    return scans
-
-
-def annotation_of(scan: Path) -> Path:
-    """The file of centroids beside a scan: ``NAME.lml`` and so on, where VerSe's NAME ends before ``_ct`` and may go on
-    with ``_seg-...``.
-
-    Raises:
-        AnnotationError: there is none.
-    """
-    name = scan_name(scan)
-    case = name.removesuffix("_ct")
-    beside = [scan.parent / (n + ending) for n in (name, case) for ending in ENDINGS]
-    for path in (*beside, *sorted(scan.parent.glob(f"{case}_seg-*_ctd.json"))):
-        if path.is_file():
-            return path
-    raise AnnotationError(
-        "E_NO_ANNOTATION", f"{scan} has no centroids beside it; {beside[0].name} or another is needed"
-    )
-
-
-class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class CropDataset(Dataset[Crop]):
     """``samples_per_scan`` random crops of every scan; other crops in every epoch.
 
-    Item ``i`` of an epoch depends on the seed, the epoch and ``i`` alone: so a resumed run, or one with another number
-    of workers, sees the same crops.
+    The crop ``(epoch, i)`` depends on the seed, the epoch and ``i`` alone: so a resumed run, one with another number of
+    workers, and one that is spread over several processes, see the same crops.
 
-    Items are (image, labels): detection (1, x, y, z) float32 and (x, y, z) uint8, identification (8, y, z) float32 and
+    Crops are (image, labels): detection (1, x, y, z) float32 and (x, y, z) uint8, identification (8, y, z) float32 and
     (y, z) uint8 of the target slice.
 
     Args:
@@ -126,83 +67,116 @@ class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.scans = scans
         self.settings = settings
         self.augment = augment
-        self.epoch = 0
         self._outside = padding_value(settings.intensity) if settings.intensity == "window" else ZSCORE_PADDING
+        # Of the window it is always the same, and the z-score needs one pass through each scan.
+        self._ramps = [normalisation(scan.array, settings.intensity) for scan in scans]
+        # The scans that show a level, for every level that any shows.
+        self._showing = {
+            label: [i for i, scan in enumerate(scans) if label in scan.labels]
+            for label in range(1, anatomy.N_LABELS + 1)
+            if any(label in scan.labels for scan in scans)
+        }
 
     def __len__(self) -> int:
         return len(self.scans) * self.settings.samples_per_scan
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        rng = np.random.default_rng((self.settings.seed, self.epoch, index))
-        scan = self.scans[index // self.settings.samples_per_scan]
-        if self.augment and self.settings.flip and rng.random() < 0.5:
-            # The scan is mirrored, not the crop: the labelled slice of a slab is not its middle.
-            points = scan.centroids_vox * (-1, 1, 1) + (scan.array.shape[0] - 1, 0, 0)
-            scan = replace(scan, array=scan.array[::-1], centroids_vox=points)
-        wanted = index % self.settings.samples_per_scan < self.settings.with_vertebrae
-        if self.settings.kind == "detection":
-            image, labels = self._detection_crop(scan, wanted, rng)
+    def __getitem__(self, key: Key) -> Crop:
+        epoch, index = key
+        settings = self.settings
+        rng = np.random.default_rng((settings.seed, epoch, index))
+        number, turn = divmod(index, settings.samples_per_scan)
+        wanted = settings.kind == "identification" or turn < settings.with_vertebrae
+        about = None
+        if wanted and settings.sampling == "even" and self._showing:
+            about = int(rng.choice(list(self._showing)))
+            number = int(rng.choice(self._showing[about]))
+        source = self._source(number, mirrored=self.augment and settings.flip and rng.random() < 0.5)
+        if settings.kind == "detection":
+            image, labels = self._detection_crop(source, wanted, about, rng)
         else:
-            image, labels = self._identification_slab(scan, rng)
-        if self.augment and self.settings.hu_jitter:
-            gain, offset = rng.normal((1.0, 0.0), self.settings.hu_jitter)
+            image, labels = self._identification_slab(source, about, rng)
+        if self.augment and settings.hu_jitter:
+            gain, offset = rng.normal((1.0, 0.0), settings.hu_jitter)
             image = image * np.float32(gain) + np.float32(offset)
         return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(np.ascontiguousarray(labels))
 
+    def _source(self, number: int, mirrored: bool) -> _Source:
+        scan = self.scans[number]
+        array, points = scan.array, scan.centroids_vox
+        if mirrored:
+            # The scan is mirrored, not the crop: the labelled slice of a slab is not its middle.
+            array, points = array[::-1], points * (-1, 1, 1) + (array.shape[0] - 1, 0, 0)
+        return _Source(array, scan.labels, points, self._ramps[number])
+
     def _detection_crop(
-        self, scan: TrainingScan, wanted: bool, rng: np.random.Generator
+        self, source: _Source, wanted: bool, about: int | None, rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         shape = self.settings.crop
-        for _ in range(ATTEMPTS if wanted and len(scan.labels) else 1):
-            origin = _random_origin(rng, scan.array.shape, shape)
-            labels = self._labels(scan, origin, shape)
+        for _ in range(ATTEMPTS if wanted and len(source.labels) else 1):
+            origin = self._origin(source, shape, about, rng)
+            labels = self._labels(source, origin, shape)
             if labels.any():
                 break
-        return self._image(scan, origin, shape), labels
+        return self._image(source, origin, shape), labels
 
     def _identification_slab(
-        self, scan: TrainingScan, rng: np.random.Generator
+        self, source: _Source, about: int | None, rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         # The slices are drawn so that the TARGET may be any slice of the scan; what the window lacks is padding.
-        enough = LABELLED_MM2 / self.settings.spacing_mm**2
+        spacing = self.settings.spacing_mm
+        enough = LABELLED_MM2 / spacing**2
         # A deformed crop needs what lies around it, or the padding would bleed in.
-        halo = int(np.ceil(2 * self.settings.deform_sigma_mm / self.settings.spacing_mm)) if self.augment else 0
+        halo = int(np.ceil(2 * self.settings.deform_sigma_mm / spacing)) if self.augment else 0
         rows, columns = self.settings.crop[1:]
         shape = (SLICES, rows + 2 * halo, columns + 2 * halo)
         best = -1
-        for _ in range(ATTEMPTS if len(scan.labels) else 1):
-            x = int(rng.integers(scan.array.shape[0]))
-            _, y, z = _random_origin(rng, scan.array.shape, (1, rows, columns))
-            tried = self._labels(scan, (x, y - halo, z - halo), (1, *shape[1:]))[0]
+        for _ in range(ATTEMPTS if len(source.labels) else 1):
+            x, y, z = self._origin(source, (1, rows, columns), about, rng)
+            tried = self._labels(source, (x, y - halo, z - halo), (1, *shape[1:]))[0]
             labelled = int(np.count_nonzero(tried[halo : halo + rows, halo : halo + columns]))
             if labelled > best:
                 best, origin, labels = labelled, (x - TARGET, y - halo, z - halo), tried
             if labelled > enough:
                 break
-        image = self._image(scan, origin, shape)[0]
+        image = self._image(source, origin, shape)[0]
         if halo:
-            return _deform(image, labels, self.settings.deform_sigma_mm / self.settings.spacing_mm, halo, rng)
+            return _deform(image, labels, self.settings.deform_sigma_mm / spacing, halo, rng)
         return image, labels
 
-    def _labels(
-        self, scan: TrainingScan, origin: tuple[int, int, int], shape: tuple[int, int, int]
-    ) -> NDArray[np.uint8]:
+    def _origin(
+        self, source: _Source, shape: tuple[int, int, int], about: int | None, rng: np.random.Generator
+    ) -> tuple[int, int, int]:
+        """First voxel of a crop that lies inside the scan or, along a side where it is larger, around it; anywhere, or
+        so that it shows a vertebra: some point within the vertebra's radius of the centroid is in it."""
+        volume = source.array.shape
+        low = [min(0, n - c) for n, c in zip(volume, shape, strict=True)]
+        high = [max(0, n - c) for n, c in zip(volume, shape, strict=True)]
+        if about is not None:
+            radius = 0.5 * anatomy.DIAMETERS_MM[anatomy.name_of(about)] / self.settings.spacing_mm
+            point = source.centroids_vox[source.labels == about][0] + rng.uniform(-radius, radius, 3)
+            first = np.rint(point - rng.uniform(0, 1, 3) * (np.array(shape) - 1)).astype(int)
+            x, y, z = (int(v) for v in np.clip(first, low, high))
+        else:
+            x, y, z = (int(rng.integers(a, b + 1)) for a, b in zip(low, high, strict=True))
+        return x, y, z
+
+    def _labels(self, source: _Source, origin: tuple[int, int, int], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
         spacing = (self.settings.spacing_mm,) * 3
-        return dense_labels(scan.labels, scan.centroids_vox, shape, spacing, dense=self.settings.dense, origin=origin)
+        return dense_labels(
+            source.labels, source.centroids_vox, shape, spacing, dense=self.settings.dense, origin=origin
+        )
 
-    def _image(
-        self, scan: TrainingScan, origin: tuple[int, int, int], shape: tuple[int, int, int]
-    ) -> NDArray[np.float32]:
-        patch: NDArray[np.float32] = extract_patches(scan.array, np.array([origin], np.int64), shape, self._outside)
+    def _image(self, source: _Source, origin: tuple[int, int, int], shape: tuple[int, int, int]) -> NDArray[np.float32]:
+        patch: NDArray[np.float32] = extract_patches(
+            # One thread: crops are made side by side, and beside the network.
+            source.array,
+            np.array([origin], np.int64),
+            shape,
+            self._outside,
+            normalisation=source.ramp,
+            threads=1,
+        )
         return patch
-
-
-def _random_origin(
-    rng: np.random.Generator, volume: tuple[int, ...], crop: tuple[int, int, int]
-) -> tuple[int, int, int]:
-    """First voxel of a crop that lies inside the volume or, along a side where it is larger, around it."""
-    x, y, z = (int(rng.integers(min(0, n - c), max(0, n - c) + 1)) for n, c in zip(volume, crop, strict=True))
-    return x, y, z
 
 
 def _deform(
@@ -211,7 +185,6 @@ def _deform(
     """One elastic deformation, on a 3x3 grid of control points, of the slices (linear) and of the labels (nearest)."""
     inside = [slice(halo, n - halo) for n in labels.shape]
     image, slab = deform_random_grid(
-        # One thread: crops are made side by side, and beside the network.
         [image, labels[None]],
         sigma,
         rng=rng,
@@ -222,3 +195,50 @@ def _deform(
         threads=1,
     )
     return image, slab[0]
+
+
+def steps_per_epoch(crops: CropDataset) -> int:
+    """Whole batches in an epoch; a set smaller than one batch makes one of what there is."""
+    return max(1, len(crops) // crops.settings.batch)
+
+
+class BatchOrder:
+    """Which crops make which step: each epoch a random order of its own, cut into batches.
+
+    Args:
+        crops: all crops of an epoch.
+        first: step to begin with, counted from 0.
+        last: step to end before.
+        rank, size: the share of a process: of each batch every `size`-th crop from `rank` on.
+    """
+
+    def __init__(self, crops: CropDataset, first: int, last: int, rank: int = 0, size: int = 1) -> None:
+        self._crops, self._first, self._last, self._rank, self._size = crops, first, last, rank, size
+
+    def __len__(self) -> int:
+        return self._last - self._first
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        settings, per_epoch = self._crops.settings, steps_per_epoch(self._crops)
+        order: NDArray[np.int64] | None = None
+        for step in range(self._first, self._last):
+            epoch, turn = divmod(step, per_epoch)
+            if order is None or turn == 0:
+                # No crop has this number, so none shares the random stream.
+                order = np.random.default_rng((settings.seed, epoch, len(self._crops))).permutation(len(self._crops))
+            batch = order[turn * settings.batch : (turn + 1) * settings.batch]
+            yield [(epoch, int(i)) for i in batch[self._rank :: self._size]]
+
+
+def batches(crops: CropDataset, order: BatchOrder, device: str) -> DataLoader[Crop]:
+    """The crops of `order`, batch by batch, prepared ahead by ``settings.workers`` processes."""
+    workers = crops.settings.workers
+    if workers < 0:
+        workers = min(12, max(1, len(os.sched_getaffinity(0)) - 1)) if device.startswith("cuda") else 0
+    return DataLoader(
+        crops,
+        batch_sampler=order,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=device.startswith("cuda"),
+    )

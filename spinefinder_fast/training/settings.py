@@ -28,6 +28,9 @@ class TrainingSettings:
         crop: voxels of a training crop, (x, y, z); identification always takes 8 slices.
         samples_per_scan: crops drawn from each scan in each epoch.
         with_vertebrae: of those, how many must hold vertebra voxels (detection; every identification slab must).
+        sampling: ``"paper"``: a crop that must hold vertebrae is drawn anywhere in its scan until it does; ``"even"``,
+            the paper's own wish: first the vertebra it is about is drawn, each level as often as every other, then a
+            scan that has it, then the place of the crop around it.
         deform_sigma_mm: spread of the elastic deformation's control points (identification); 0 for none. The paper
             says 0.7 and its code 7 voxels of 1 mm; 7 is the one that does something.
         flip: mirror every second crop left to right.
@@ -38,8 +41,14 @@ class TrainingSettings:
         decay: per step, as the published code does: rate / (1 + decay * step).
         cosine: let the rate fall to zero over the epochs as a half cosine instead.
         norm_momentum: weight of the newest batch in the running statistics (0.9 is the published code's 0.1).
+        ema: if not 0, the weights that are validated and kept are a moving average over the steps, of which each step
+            keeps this share (e.g. 0.999; less in the first steps).
+        validate_every: epochs from one validation of the whole pipeline to the next; 0 for none.
+        patience: stop when so many validations of the pipeline in a row brought nothing better, and keep the weights of
+            the best; 0 trains through all epochs and keeps the last.
         precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the device computes in it.
-        workers: processes that prepare crops; 0 prepares them in the training process.
+        workers: processes that prepare crops; 0 prepares them in the training process; -1 takes 0 on the CPU, which the
+            network needs for itself, and one per processor but one, at most 12, beside a GPU.
         seed: of weights, crops and their order.
     """
 
@@ -51,6 +60,7 @@ class TrainingSettings:
     crop: tuple[int, int, int] = (64, 64, 80)
     samples_per_scan: int = 5
     with_vertebrae: int = 4
+    sampling: Literal["paper", "even"] = "paper"
     deform_sigma_mm: float = 0.0
     flip: bool = False
     hu_jitter: float = 0.0
@@ -60,13 +70,17 @@ class TrainingSettings:
     decay: float = 1e-6
     cosine: bool = False
     norm_momentum: float = 0.9
+    ema: float = 0.0
+    validate_every: int = 5
+    patience: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    workers: int = 0
+    workers: int = -1
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name, allowed in (
             ("dense", ("discs", "spheres")),
+            ("sampling", ("paper", "even")),
             ("precision", ("auto", "float32", "bfloat16")),
         ):
             if getattr(self, name) not in allowed:
@@ -79,11 +93,27 @@ class TrainingSettings:
             raise ValueError(f"crop is {self.crop}; sides must be multiples of 16, the network halves them four times")
         if min(self.batch, self.epochs, self.samples_per_scan) < 1:
             raise ValueError("batch, epochs and samples_per_scan must be at least 1")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is {self.ema}; a share from 0 up to but not 1 is needed")
+        if min(self.validate_every, self.patience) < 0 or (self.patience and not self.validate_every):
+            raise ValueError("patience counts validations of the pipeline; set validate_every too, neither below 0")
 
     @property
     def spec(self) -> NetworkSpec:
         """What the finished network will say of itself."""
         return NetworkSpec(self.kind, self.width, self.spacing_mm, self.intensity)
+
+    def half(self, device: str) -> bool:
+        """Whether to compute in bfloat16 on `device`."""
+        return self.precision == "bfloat16" or (self.precision == "auto" and _has_bfloat16(device))
+
+
+def _has_bfloat16(device: str) -> bool:
+    import torch
+
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 PAPER: dict[Kind, TrainingSettings] = {

@@ -2,10 +2,17 @@
 from __future__ import annotations
 
 import csv
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from random import Random
 
 import pytest
 
 from spinefinder_fast import make_phantom
+from spinefinder_fast.dataset import Entry, write_manifest
 from spinefinder_fast.networks.weights import load_network, read_manifest
 from spinefinder_fast.report import write_verse_json
 from spinefinder_fast.scan import write_nifti
@@ -51,12 +58,12 @@ def epochs_logged(folder):
 
 def test_training_stops_goes_on_and_gives_weights(command, scans, recipe, tmp_path):
     arguments = (
-        "train", "detection", scans / "training", "-o", tmp_path / "run",
+        "train", scans / "training", "--network", "detection", "-o", tmp_path / "run",
         "--recipe", recipe, "--validation", scans / "validation", "--device", "cpu",
     )  # fmt: skip
     done = command(*arguments, "--minutes", "0")
     assert done.code == 0, done.err
-    assert "2 scans, 4 crops per epoch, 2 epochs" in done.err
+    assert "2 scans, 4 crops per epoch in steps of 2, 2 epochs" in done.err
     assert epochs_logged(tmp_path / "run") == [1]
     done = command(*arguments)
     assert done.code == 0, done.err
@@ -72,9 +79,76 @@ def test_training_stops_goes_on_and_gives_weights(command, scans, recipe, tmp_pa
     assert "epochs" in done.err
 
 
+BOTH = (
+    RECIPE.replace("epochs = 2", "epochs = 6")
+    + """
+[identification]
+width = 0.03125
+spacing_mm = 6.0
+crop = [8, 16, 16]
+samples_per_scan = 4
+batch = 4
+epochs = 6
+precision = "float32"
+"""
+)
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_weights(scans, recipe, tmp_path):
+    recipe.write_text(BOTH)
+
+    def start(folder):
+        arguments = ("train", scans / "training", "-o", folder, "--recipe", recipe, "--device", "cpu")
+        return subprocess.Popen(
+            [sys.executable, "-m", "spinefinder_fast", *map(str, arguments)], stderr=subprocess.PIPE, text=True
+        )
+
+    whole = start(tmp_path / "whole")
+    errors = whole.communicate(timeout=120)[1]
+    assert whole.returncode == 0, errors
+    random, killed = Random(7), 0
+    for _ in range(3):
+        victim = start(tmp_path / "parts")
+        # Until it trains, and then for some moments more: an epoch takes about 50 ms.
+        assert any("epoch" in line or "steps to go" in line for line in victim.stderr)
+        time.sleep(random.uniform(0, 0.2))
+        victim.kill()
+        victim.wait(timeout=30)
+        victim.stderr.close()
+        killed += victim.returncode == -signal.SIGKILL
+    last = start(tmp_path / "parts")
+    errors = last.communicate(timeout=120)[1]
+    assert last.returncode == 0, errors
+    assert killed >= 1
+    for network in ("detection", "identification"):
+        file = f"{network}.safetensors"
+        assert (tmp_path / "parts" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    assert epochs_logged(tmp_path / "parts") == list(range(1, 7))
+
+
+def test_a_data_set_gives_training_and_validation(command, scans, recipe, tmp_path):
+    entries = [
+        Entry(scans / folder / f"phantom{i}.nii.gz", scans / folder / f"phantom{i}_ctd.json", f"p{i}", split)
+        for i, folder, split in ((1, "training", "train"), (2, "training", "test"), (3, "validation", "validation"))
+    ]
+    write_manifest(tmp_path / "dataset.csv", entries)
+    done = command("train", tmp_path, "-o", tmp_path / "run", "--network", "detection", "--recipe", recipe)
+    assert done.code == 0, done.err
+    assert "1 scans, 2 crops per epoch" in done.err
+    assert "1 validation scans" in done.err
+    assert "Dice" in done.err
+    assert "pipeline Id" in done.err
+    # A patient on two sides, and one scan under two names.
+    write_manifest(tmp_path / "dataset.csv", [entries[0], replace(entries[2], patient="p1")])
+    done = command("train", tmp_path, "-o", tmp_path / "other", "--network", "detection", "--recipe", recipe)
+    assert done.code == 5
+    assert "[E_SPLIT_OVERLAP]" in done.err
+    assert "p1" in done.err
+
+
 def test_a_scan_in_training_and_validation_is_refused(command, scans, recipe, tmp_path):
     done = command(
-        "train", "detection", scans / "training", "-o", tmp_path / "run",
+        "train", scans / "training", "--network", "detection", "-o", tmp_path / "run",
         "--recipe", recipe, "--validation", scans / "mixed",
     )  # fmt: skip
     assert done.code == 5
@@ -89,14 +163,14 @@ def test_a_scan_in_training_and_validation_is_refused(command, scans, recipe, tm
 )
 def test_a_recipe_that_cannot_be(command, scans, recipe, tmp_path, old, new, says):
     recipe.write_text(RECIPE.replace(old, new))
-    done = command("train", "detection", scans / "training", "-o", tmp_path / "run", "--recipe", recipe)
+    done = command("train", scans / "training", "--network", "detection", "-o", tmp_path / "run", "--recipe", recipe)
     assert done.code == 2
     assert says in done.err
     assert not (tmp_path / "run").exists()
 
 
 def test_an_unknown_network(command, scans, tmp_path):
-    done = command("train", "segmentation", scans / "training", "-o", tmp_path / "run")
+    done = command("train", scans / "training", "-o", tmp_path / "run", "--network", "segmentation")
     assert done.code == 2
     assert "segmentation" in done.err
 
@@ -104,13 +178,13 @@ def test_an_unknown_network(command, scans, tmp_path):
 def test_a_scan_without_centroids(command, scans, recipe, tmp_path):
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare" / "scan.nii.gz").write_bytes((scans / "training" / "phantom1.nii.gz").read_bytes())
-    done = command("train", "detection", tmp_path / "bare", "-o", tmp_path / "run", "--recipe", recipe)
+    done = command("train", tmp_path / "bare", "--network", "detection", "-o", tmp_path / "run", "--recipe", recipe)
     assert done.code == 5
     assert "[E_NO_ANNOTATION]" in done.err
 
 
 def test_a_run_without_a_place(command, scans, recipe, tmp_path):
     (tmp_path / "run").write_text("mine")
-    done = command("train", "detection", scans / "training", "-o", tmp_path / "run", "--recipe", recipe)
+    done = command("train", scans / "training", "--network", "detection", "-o", tmp_path / "run", "--recipe", recipe)
     assert done.code == 6
     assert "[E_OUTPUT]" in done.err

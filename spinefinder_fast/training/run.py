@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a data set to a model: both networks, one after the other, and how the model fares on the validation scans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from zlib import crc32
+
+from spinefinder_fast.dataset import Entry
+from spinefinder_fast.errors import AnnotationError
+from spinefinder_fast.networks.weights import Kind
+from spinefinder_fast.training.loop import EpochReport, train
+from spinefinder_fast.training.settings import TrainingSettings
+from spinefinder_fast.training.team import Team
+from spinefinder_fast.training.volumes import TrainingScan, load_training_scans
+
+ALONE: Final = Team()
+
+
+class Watcher:
+    """What someone who watches a training is told; this one does not listen."""
+
+    def begins(self, settings: TrainingSettings, training: int, validation: int) -> None:
+        """A network's training, with so many scans."""
+
+    def stepped(self, step: int, steps: int) -> None:
+        """So many steps of all are done."""
+
+    def epoch(self, report: EpochReport) -> None:
+        """An epoch is over."""
+
+
+def train_model(
+    training: Sequence[Entry],
+    validation: Sequence[Entry],
+    settings: Mapping[Kind, TrainingSettings],
+    folder: Path,
+    *,
+    provenance: dict[str, Any] | None = None,
+    store: Path | None = None,
+    minutes: float | None = None,
+    team: Team = ALONE,
+    watcher: Watcher | None = None,
+) -> None:
+    """Train the networks of a model into one folder, in the order of `settings`; go on where an earlier call stopped.
+
+    The later network is validated together with the earlier one, the earlier with the truth in the later one's place.
+
+    Args:
+        training, validation: scans and their centroids, of different patients.
+        settings: of one network or of both.
+        folder: for checkpoints, logs and weights.
+        provenance: what the manifest of the weights is to say of the data.
+        store: folder for the resampled scans; ``folder / "volumes"`` by default.
+        minutes: finish each network after the epoch in which this time is over.
+        team: the processes that share the work, all of which call this.
+        watcher: is told how it goes, in the leading process.
+
+    Raises:
+        AnnotationError: ``E_SPLIT_OVERLAP``, a scan or a patient is on both sides; or centroids that cannot be used.
+        ScanError: a scan that cannot be read.
+        WeightsError: a checkpoint of other settings or scans.
+    """
+    watcher = (watcher if team.leads else None) or Watcher()
+    if shared := {e.patient for e in training} & {e.patient for e in validation}:
+        raise AnnotationError(
+            "E_SPLIT_OVERLAP", f"{', '.join(sorted(shared))}: in training and validation; keep patients apart"
+        )
+    for of_network in settings.values():
+        scans: list[list[TrainingScan]] = []
+        for turn in range(team.size):
+            # The first process fills the store; the others find everything there.
+            if turn == team.rank:
+                for entries in (training, validation):
+                    where = store or folder / "volumes"
+                    scans.append(load_training_scans(entries, of_network.spacing_mm, where) if entries else [])
+            team.wait()
+        # By what they show, too: a copy under another name is the same patient.
+        seen = {crc32(scan.array.data) for scan in scans[0]}
+        if copies := [str(scan.path) for scan in scans[1] if crc32(scan.array.data) in seen]:
+            raise AnnotationError(
+                "E_SPLIT_OVERLAP", f"{', '.join(copies)}: in training and validation; keep patients apart"
+            )
+        watcher.begins(of_network, len(scans[0]), len(scans[1]))
+        train(
+            scans[0],
+            of_network,
+            folder,
+            scans[1],
+            provenance,
+            minutes,
+            team,
+            on_epoch=watcher.epoch,
+            on_step=watcher.stepped,
+        )

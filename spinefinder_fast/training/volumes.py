@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scans of a training run: each is read and resampled once, kept on disk, and mapped into memory from there.
+
+Mapped files are shared by all processes that prepare crops and by all that train, and a data set may be larger than
+the memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spinefinder_fast import anatomy
+from spinefinder_fast.annotations import ENDINGS, read_centroids
+from spinefinder_fast.dataset import MANIFEST, Entry, read_manifest
+from spinefinder_fast.errors import AnnotationError, OutputError
+from spinefinder_fast.files import make_folder
+from spinefinder_fast.geometry import Grid
+from spinefinder_fast.scan import find_scans, read_scan, scan_name
+from spinefinder_fast.spine import Spine
+from spinefinder_fast.volume import Volume, resample
+
+MASK_ENDINGS: Final = ("_seg", "_msk", "_seg-vert_msk")
+"""Of the names of VerSe's masks, which lie beside its scans."""
+
+_FORMAT: Final = "1"
+"""Of the stored volumes; another one makes all of them anew."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingScan:
+    """A scan on the training grid, with its points.
+
+    Attributes:
+        name: of the scan.
+        path: of its file.
+        stored: ``.npy`` file of its voxels, (X, Y, Z) int16 or float32, canonical axes, HU.
+        grid: of these voxels.
+        truth: its annotated centroids, T13 and L6 among them.
+        patient: whose it is.
+    """
+
+    name: str
+    path: Path
+    stored: Path
+    grid: Grid
+    truth: Spine
+    patient: str = ""
+
+    @cached_property
+    def array(self) -> NDArray[Any]:
+        """(X, Y, Z) int16 or float32, HU, mapped from disk: what is not looked at is not read."""
+        array: NDArray[Any] = np.load(self.stored, mmap_mode="r")
+        return array
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """(n,) int64, 1..26: the vertebrae that the networks have a label for."""
+        return np.array([v.label for v in self.truth if v.name in anatomy.LABELS], np.int64)
+
+    @cached_property
+    def centroids_vox(self) -> NDArray[np.float64]:
+        """(n, 3) float64, voxels of `array`, in the order of `labels`."""
+        points = np.array([v.lps for v in self.truth if v.name in anatomy.LABELS], np.float64)
+        return self.grid.to_voxel(points.reshape(-1, 3))
+
+    def volume(self) -> Volume:
+        """The whole scan in memory, as the pipeline takes it."""
+        return Volume(np.array(self.array, np.float32, order="C"), self.grid)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A process that is sent this maps the file itself, instead of being sent the voxels.
+        return {k: v for k, v in self.__dict__.items() if k not in ("array", "labels", "centroids_vox")}
+
+
+def entries_of(data: Sequence[Path], split: str) -> list[Entry]:
+    """The scans that some paths name, for one split.
+
+    A data set (a ``dataset.csv``, or a folder with one) gives its scans of that split. Any other folder gives all scans
+    below it that have centroids beside them, each its own patient; masks of VerSe are passed over.
+
+    Raises:
+        AnnotationError: a scan has no centroids; the manifest is wrong or holds a patient in two splits.
+    """
+    entries: list[Entry] = []
+    for path in data:
+        if is_dataset(path):
+            manifest = read_manifest(path)
+            manifest.check_split()
+            entries += manifest.of_split(split)
+        else:
+            scans = [p for p in find_scans([path]) if not scan_name(p).endswith(MASK_ENDINGS)]
+            entries += [Entry(scan, annotation_of(scan), str(scan), split) for scan in scans]
+    return entries
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether a path is a manifest or a folder with one."""
+    return path.suffix == ".csv" or (path / MANIFEST).is_file()
+
+
+def annotation_of(scan: Path) -> Path:
+    """The file of centroids beside a scan: ``NAME.lml`` and so on, where VerSe's NAME ends before ``_ct`` and may go on
+    with ``_seg-...``.
+
+    Raises:
+        AnnotationError: there is none.
+    """
+    name = scan_name(scan)
+    case = name.removesuffix("_ct")
+    beside = [scan.parent / (n + ending) for n in (name, case) for ending in ENDINGS]
+    for path in (*beside, *sorted(scan.parent.glob(f"{case}_seg-*_ctd.json"))):
+        if path.is_file():
+            return path
+    raise AnnotationError(
+        "E_NO_ANNOTATION", f"{scan} has no centroids beside it; {beside[0].name} or another is needed"
+    )
+
+
+def load_training_scans(
+    entries: Sequence[Entry],
+    spacing_mm: float,
+    store: Path,
+    on_scan: Callable[[int], None] = lambda done: None,
+) -> list[TrainingScan]:
+    """Every scan on the training grid. What is not in the store yet is read, resampled and put there.
+
+    A scan whose annotation is empty teaches what is not a vertebra. HU are rounded to whole numbers.
+
+    Args:
+        entries: the scans and their centroids.
+        spacing_mm: isotropic grid to train on, mm.
+        store: folder for the volumes; may serve several runs.
+        on_scan: called with the number of scans that are ready.
+
+    Raises:
+        AnnotationError: centroids that cannot be used, or no scan at all.
+        ScanError: a scan that cannot be read.
+        OutputError: the store cannot be written.
+    """
+    if not entries:
+        raise AnnotationError("E_NO_SCAN", "there is no scan to train on; give a folder of scans or a data set")
+    make_folder(store)
+    scans = []
+    for entry in entries:
+        scans.append(_load(entry, spacing_mm, store))
+        on_scan(len(scans))
+    return scans
+
+
+def _load(entry: Entry, spacing_mm: float, store: Path) -> TrainingScan:
+    stored = store / f"{_key(entry.scan, spacing_mm)}.npy"
+    geometry = stored.with_suffix(".npz")
+    if not geometry.exists():
+        scan = read_scan(entry.scan)
+        volume = resample(scan, spacing_mm)
+        _save(stored, lambda file: np.save(file, np.clip(np.rint(volume.array), -32768, 32767).astype(np.int16)))
+        # Last, for where the geometry is, the voxels are whole.
+        grids = volume.grid.affine, scan.file_grid.affine, np.array(scan.file_grid.shape)
+        _save(geometry, lambda file: np.savez(file, affine=grids[0], file_affine=grids[1], file_shape=grids[2]))
+    with np.load(geometry) as kept:
+        file_grid = Grid(tuple(kept["file_shape"]), kept["file_affine"])
+        affine = kept["affine"]
+    shape = np.load(stored, mmap_mode="r").shape
+    truth = replace(read_centroids(entry.centroids, file_grid), source=scan_name(entry.scan))
+    return TrainingScan(scan_name(entry.scan), entry.scan.resolve(), stored, Grid(shape, affine), truth, entry.patient)
+
+
+def _key(scan: Path, spacing_mm: float) -> str:
+    """Changes with the scan's files and with the grid."""
+    state = hashlib.sha256(f"{_FORMAT} {spacing_mm!r} {scan.resolve()}".encode())
+    for file in _files(scan):
+        status = file.stat()
+        state.update(f"\n{file.name} {status.st_size} {status.st_mtime_ns}".encode())
+    return state.hexdigest()[:32]
+
+
+def _files(scan: Path) -> Iterator[Path]:
+    if scan.is_dir():
+        yield from sorted(p for p in scan.iterdir() if p.is_file())
+    elif scan.exists():  # what is not there is for the reader to say
+        yield scan
+
+
+def _save(path: Path, write: Callable[[Any], None]) -> None:
+    partial = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        try:
+            with partial.open("wb") as file:
+                write(file)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError("E_WRITE", f"cannot write {path}: {error.strerror or error}") from error
