@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -79,13 +80,73 @@ def vertebra_parts(
     return order, parts
 
 
+@dataclass(frozen=True)
+class DenseAnnotation:
+    """What `dense_labels` paints, ready to be painted into any window of its grid.
+
+    Attributes:
+        shapes_vox: discs, (m, 2, 3) float64: the segments of the spine along which they stand; spheres, (m, 3) float64:
+            their centres. Voxels of the grid.
+        radii_mm: (m,) float64.
+        values: (m,) uint8, labels 1..26.
+        spacing_mm: (3,) float64, of the grid.
+        dense: which of the two.
+    """
+
+    shapes_vox: NDArray[np.float64]
+    radii_mm: NDArray[np.float64]
+    values: NDArray[np.uint8]
+    spacing_mm: NDArray[np.float64]
+    dense: Literal["discs", "spheres"] = "discs"
+
+    @classmethod
+    def of(
+        cls,
+        labels: NDArray[np.integer],
+        centroids_vox: NDArray[np.float64],
+        spacing_mm: Sequence[float],
+        dense: Literal["discs", "spheres"] = "discs",
+    ) -> DenseAnnotation:
+        """Of centroids; arguments and errors are those of `dense_labels`."""
+        spacing = np.asarray(spacing_mm, np.float64)
+        centroids_mm = np.asarray(centroids_vox, np.float64) * spacing
+        order, parts_mm = vertebra_parts(labels, centroids_mm)
+        values = np.asarray(labels)[order].astype(np.uint8)
+        if dense == "discs":
+            radii = np.array([0.5 * anatomy.DIAMETERS_MM[anatomy.name_of(int(v))] for v in values], np.float64)
+            # Each part is two straight segments, above and below its centroid.
+            segments = np.stack([parts_mm[:, :2], parts_mm[:, 1:]], axis=1).reshape(-1, 2, 3) / spacing
+            return cls(segments, radii.repeat(2), values.repeat(2), spacing, dense)
+        if dense == "spheres":
+            centres = np.asarray(centroids_vox, np.float64)[order]
+            return cls(centres, np.full(len(values), SPHERE_RADIUS_MM), values, spacing, dense)
+        raise ValueError(f'dense is {dense!r}, "discs" or "spheres" is needed')
+
+    def window(self, origin: Sequence[int], shape: Sequence[int]) -> NDArray[np.uint8]:
+        """(x, y, z) uint8: the labels of the voxels from `origin` on, which may lie outside of any scan."""
+        out = np.empty((1, *shape), np.uint8)
+        paint = rasterize_disc_crops if self.dense == "discs" else rasterize_sphere_crops
+        paint(out, np.array([origin]), self.shapes_vox, self.radii_mm, self.values, self.spacing_mm)
+        return out.reshape(tuple(shape))
+
+    def bounds_vox(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(3,) and (3,) int64: the first voxel, and the one behind the last, of a box outside of which nothing is
+        painted."""
+        if not len(self.values):
+            return np.zeros(3, np.int64), np.zeros(3, np.int64)
+        ends = self.shapes_vox.reshape(len(self.values), -1, 3)
+        # A disc lies in an axial plane.
+        reach = self.radii_mm[:, None] / self.spacing_mm * (1, 1, self.dense == "spheres")
+        low, high = (ends.min(axis=1) - reach).min(axis=0), (ends.max(axis=1) + reach).max(axis=0)
+        return np.floor(low).astype(np.int64), np.ceil(high).astype(np.int64) + 1
+
+
 def dense_labels(
     labels: NDArray[np.integer],
     centroids_vox: NDArray[np.float64],
     shape: Sequence[int],
     spacing_mm: Sequence[float],
     dense: Literal["discs", "spheres"] = "discs",
-    origin: Sequence[int] = (0, 0, 0),
 ) -> NDArray[np.uint8]:
     """The dense annotation that both networks are trained on (paper, section 2.1).
 
@@ -96,7 +157,6 @@ def dense_labels(
         spacing_mm: (3,) mm between neighbouring voxel centres.
         dense: ``"discs"`` of half of `anatomy.DIAMETERS_MM` along the spine, or ``"spheres"`` of 14 mm, the baseline
             (Glocker et al. 2013).
-        origin: (3,) first voxel of what is wanted: a window of the grid, which may lie outside of the scan.
 
     Returns:
         (x, y, z) uint8: 0 background, 1..26 labels. Where vertebrae meet, the one further down the body wins.
@@ -104,23 +164,7 @@ def dense_labels(
     Raises:
         ValueError: as `vertebra_parts`; or another `dense`.
     """
-    spacing = np.asarray(spacing_mm, np.float64)
-    centroids_mm = np.asarray(centroids_vox, np.float64) * spacing
-    order, parts_mm = vertebra_parts(labels, centroids_mm)
-    values = np.asarray(labels)[order].astype(np.uint8)
-    out = np.empty((1, *shape), np.uint8)
-    first = np.array([origin])
-    if dense == "discs":
-        radii = np.array([0.5 * anatomy.DIAMETERS_MM[anatomy.name_of(int(v))] for v in values], np.float64)
-        # Each part is two straight segments, above and below its centroid.
-        segments = np.stack([parts_mm[:, :2], parts_mm[:, 1:]], axis=1).reshape(-1, 2, 3) / spacing
-        rasterize_disc_crops(out, first, segments, radii.repeat(2), values.repeat(2), spacing)
-    elif dense == "spheres":
-        centres = np.asarray(centroids_vox, np.float64)[order]
-        rasterize_sphere_crops(out, first, centres, np.full(len(values), SPHERE_RADIUS_MM), values, spacing)
-    else:
-        raise ValueError(f'dense is {dense!r}, "discs" or "spheres" is needed')
-    return out.reshape(tuple(shape))
+    return DenseAnnotation.of(labels, centroids_vox, spacing_mm, dense).window((0, 0, 0), shape)
 
 
 def _direction(points: NDArray[np.float64], i: int) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spinefinder_fast import anatomy
-from spinefinder_fast.discs import dense_labels, vertebra_parts
+from spinefinder_fast.discs import DenseAnnotation, dense_labels, vertebra_parts
 
 
 def spine(*heights: float) -> np.ndarray:
@@ -119,10 +119,11 @@ def test_a_window_is_cut_out_of_the_whole(dense, spacing):
     points = np.array([(21.3, 20, 60), (19.7, 22.2, 38), (20, 18, 15)])
     labels = np.array([20, 21, 22])
     whole = dense_labels(labels, points, (41, 41, 80), spacing, dense=dense)
-    window = dense_labels(labels, points, (7, 30, 50), spacing, dense=dense, origin=(15, 9, 12))
+    annotation = DenseAnnotation.of(labels, points, spacing, dense)
+    window = annotation.window((15, 9, 12), (7, 30, 50))
     np.testing.assert_array_equal(window, whole[15:22, 9:39, 12:62])
     assert window.any()
-    around = dense_labels(labels, points, (51, 61, 100), spacing, dense=dense, origin=(-5, -10, -10))
+    around = annotation.window((-5, -10, -10), (51, 61, 100))
     np.testing.assert_array_equal(around[5:46, 10:51, 10:90], whole)
 
 
@@ -137,3 +138,19 @@ def test_what_lies_too_far_apart_for_neighbours_is_not_bridged():
     column = dense[20, 20]
     assert not column[60:72].any()
     assert set(column[90:110]) == {24}
+
+
+@pytest.mark.parametrize("dense", ["discs", "spheres"])
+def test_nothing_is_painted_outside_of_the_bounds_and_something_at_each_side(dense):
+    points = np.array([(21.3, 20, 60), (19.7, 22.2, 38), (20, 18, 15)])
+    annotation = DenseAnnotation.of(np.array([20, 21, 22]), points, (0.7, 1.3, 2.1), dense)
+    low, high = annotation.bounds_vox()
+    painted = np.argwhere(annotation.window((-50, -50, -50), (150, 150, 200))) - 50
+    assert (painted.min(axis=0) >= low).all()
+    assert (painted.max(axis=0) < high).all()
+    # No looser than rounding.
+    assert (painted.min(axis=0) - low <= 2).all()
+    assert (high - 1 - painted.max(axis=0) <= 2).all()
+    empty = DenseAnnotation.of(np.empty(0, np.int64), np.empty((0, 3)), (1, 1, 1), dense)
+    assert [b.tolist() for b in empty.bounds_vox()] == [[0, 0, 0], [0, 0, 0]]
+    assert not empty.window((0, 0, 0), (3, 3, 3)).any()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from spinefinder_fast import anatomy
-from spinefinder_fast.discs import dense_labels
+from spinefinder_fast.discs import DenseAnnotation
 from spinefinder_fast.kernels import Normalisation, deform_random_grid, extract_patches
 from spinefinder_fast.networks.identification import SLICES, TARGET
 from spinefinder_fast.training.settings import TrainingSettings
@@ -40,11 +40,20 @@ Key = tuple[int, int]
 
 @dataclass(frozen=True)
 class _Source:
-    """What a crop is cut from: a scan, or its mirror image."""
+    """What a crop is cut from: a scan, or its mirror image.
+
+    Attributes:
+        array: (X, Y, Z), HU.
+        points_vox: label -> centroid.
+        annotation: its dense labels, to be painted into crops.
+        bounds: first voxel and the one behind the last of a box that holds all labelled voxels of the scan.
+        ramp: from HU to what the network sees.
+    """
 
     array: NDArray[Any]
-    labels: NDArray[np.int64]
-    centroids_vox: NDArray[np.float64]
+    points_vox: dict[int, NDArray[np.float64]]
+    annotation: DenseAnnotation
+    bounds: tuple[NDArray[np.int64], NDArray[np.int64]]
     ramp: Normalisation
 
 
@@ -68,8 +77,7 @@ class CropDataset(Dataset[Crop]):
         self.settings = settings
         self.augment = augment
         self._outside = padding_value(settings.intensity) if settings.intensity == "window" else ZSCORE_PADDING
-        # Of the window it is always the same, and the z-score needs one pass through each scan.
-        self._ramps = [normalisation(scan.array, settings.intensity) for scan in scans]
+        self._sources: dict[tuple[int, bool], _Source] = {}
         # The scans that show a level, for every level that any shows.
         self._showing = {
             label: [i for i, scan in enumerate(scans) if label in scan.labels]
@@ -90,7 +98,10 @@ class CropDataset(Dataset[Crop]):
         if wanted and settings.sampling == "even" and self._showing:
             about = int(rng.choice(list(self._showing)))
             number = int(rng.choice(self._showing[about]))
-        source = self._source(number, mirrored=self.augment and settings.flip and rng.random() < 0.5)
+        mirrored = self.augment and settings.flip and rng.random() < 0.5
+        if (number, mirrored) not in self._sources:
+            self._sources[number, mirrored] = self._source(self.scans[number], mirrored)
+        source = self._sources[number, mirrored]
         if settings.kind == "detection":
             image, labels = self._detection_crop(source, wanted, about, rng)
         else:
@@ -100,20 +111,25 @@ class CropDataset(Dataset[Crop]):
             image = image * np.float32(gain) + np.float32(offset)
         return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(np.ascontiguousarray(labels))
 
-    def _source(self, number: int, mirrored: bool) -> _Source:
-        scan = self.scans[number]
+    def _source(self, scan: TrainingScan, mirrored: bool) -> _Source:
         array, points = scan.array, scan.centroids_vox
+        ramp = normalisation(array, self.settings.intensity)
         if mirrored:
             # The scan is mirrored, not the crop: the labelled slice of a slab is not its middle.
             array, points = array[::-1], points * (-1, 1, 1) + (array.shape[0] - 1, 0, 0)
-        return _Source(array, scan.labels, points, self._ramps[number])
+        spacing = (self.settings.spacing_mm,) * 3
+        annotation = DenseAnnotation.of(scan.labels, points, spacing, self.settings.dense)
+        low, high = annotation.bounds_vox()
+        bounds = np.maximum(low, 0), np.minimum(high, array.shape)
+        return _Source(array, dict(zip(scan.labels.tolist(), points, strict=True)), annotation, bounds, ramp)
 
     def _detection_crop(
         self, source: _Source, wanted: bool, about: int | None, rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         shape = self.settings.crop
-        for _ in range(ATTEMPTS if wanted and len(source.labels) else 1):
-            origin = self._origin(source, shape, about, rng)
+        wanted = wanted and bool(source.points_vox)
+        for _ in range(ATTEMPTS if wanted else 1):
+            origin = self._origin(source, shape, wanted, about, rng)
             labels = self._labels(source, origin, shape)
             if labels.any():
                 break
@@ -130,8 +146,9 @@ class CropDataset(Dataset[Crop]):
         rows, columns = self.settings.crop[1:]
         shape = (SLICES, rows + 2 * halo, columns + 2 * halo)
         best = -1
-        for _ in range(ATTEMPTS if len(source.labels) else 1):
-            x, y, z = self._origin(source, (1, rows, columns), about, rng)
+        wanted = bool(source.points_vox)
+        for _ in range(ATTEMPTS if wanted else 1):
+            x, y, z = self._origin(source, (1, rows, columns), wanted, about, rng)
             tried = self._labels(source, (x, y - halo, z - halo), (1, *shape[1:]))[0]
             labelled = int(np.count_nonzero(tried[halo : halo + rows, halo : halo + columns]))
             if labelled > best:
@@ -140,31 +157,48 @@ class CropDataset(Dataset[Crop]):
                 break
         image = self._image(source, origin, shape)[0]
         if halo:
-            return _deform(image, labels, self.settings.deform_sigma_mm / spacing, halo, rng)
+            return self._deform(image, labels, self.settings.deform_sigma_mm / spacing, halo, rng)
         return image, labels
 
     def _origin(
-        self, source: _Source, shape: tuple[int, int, int], about: int | None, rng: np.random.Generator
+        self,
+        source: _Source,
+        shape: tuple[int, int, int],
+        wanted: bool,
+        about: int | None,
+        rng: np.random.Generator,
     ) -> tuple[int, int, int]:
-        """First voxel of a crop that lies inside the scan or, along a side where it is larger, around it; anywhere, or
-        so that it shows a vertebra: some point within the vertebra's radius of the centroid is in it."""
-        volume = source.array.shape
-        low = [min(0, n - c) for n, c in zip(volume, shape, strict=True)]
-        high = [max(0, n - c) for n, c in zip(volume, shape, strict=True)]
+        """First voxel of a crop that lies inside the scan or, along a side where it is larger, around it.
+
+        It lies anywhere; or, where a crop with vertebrae is wanted, where it meets the box that holds all labels: of
+        all places those alone could be taken, so those that are taken are as likely as if any had been tried. Or it is
+        about a vertebra: some point within the vertebra's radius of its centroid is in it.
+        """
+        sides = np.array(source.array.shape), np.array(shape)
+        low, high = np.minimum(0, sides[0] - sides[1]), np.maximum(0, sides[0] - sides[1])
         if about is not None:
             radius = 0.5 * anatomy.DIAMETERS_MM[anatomy.name_of(about)] / self.settings.spacing_mm
-            point = source.centroids_vox[source.labels == about][0] + rng.uniform(-radius, radius, 3)
-            first = np.rint(point - rng.uniform(0, 1, 3) * (np.array(shape) - 1)).astype(int)
-            x, y, z = (int(v) for v in np.clip(first, low, high))
+            point = source.points_vox[about] + rng.uniform(-radius, radius, 3)
+            first = np.rint(point - rng.uniform(0, 1, 3) * (sides[1] - 1)).astype(np.int64).clip(low, high)
         else:
-            x, y, z = (int(rng.integers(a, b + 1)) for a, b in zip(low, high, strict=True))
+            if wanted:
+                met = np.maximum(low, source.bounds[0] - sides[1] + 1), np.minimum(high, source.bounds[1] - 1)
+                if (met[0] <= met[1]).all():
+                    low, high = met
+            first = rng.integers(low, high + 1)
+        x, y, z = first.tolist()
         return x, y, z
 
     def _labels(self, source: _Source, origin: tuple[int, int, int], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-        spacing = (self.settings.spacing_mm,) * 3
-        return dense_labels(
-            source.labels, source.centroids_vox, shape, spacing, dense=self.settings.dense, origin=origin
-        )
+        first, last = np.maximum(origin, 0), np.minimum(np.add(origin, shape), source.array.shape)
+        if (last - first == shape).all():
+            return source.annotation.window(origin, shape)
+        # Outside of the scan there is nothing to see, and so nothing to learn.
+        labels = np.zeros(shape, np.uint8)
+        if (last > first).all():
+            window = tuple(slice(a - o, b - o) for a, b, o in zip(first, last, origin, strict=True))
+            labels[window] = source.annotation.window(first.tolist(), (last - first).tolist())
+        return labels
 
     def _image(self, source: _Source, origin: tuple[int, int, int], shape: tuple[int, int, int]) -> NDArray[np.float32]:
         patch: NDArray[np.float32] = extract_patches(
@@ -178,23 +212,26 @@ class CropDataset(Dataset[Crop]):
         )
         return patch
 
-
-def _deform(
-    image: NDArray[np.float32], labels: NDArray[np.uint8], sigma: float, halo: int, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """One elastic deformation, on a 3x3 grid of control points, of the slices (linear) and of the labels (nearest)."""
-    inside = [slice(halo, n - halo) for n in labels.shape]
-    image, slab = deform_random_grid(
-        [image, labels[None]],
-        sigma,
-        rng=rng,
-        axis=(1, 2),
-        order=[1, 0],
-        mode="nearest",
-        crop=inside,
-        threads=1,
-    )
-    return image, slab[0]
+    def _deform(
+        self,
+        image: NDArray[np.float32],
+        labels: NDArray[np.uint8],
+        sigma: float,
+        halo: int,
+        rng: np.random.Generator,
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """One elastic deformation, on a 3x3 grid of points, of the slices (linear) and of the labels (nearest)."""
+        image, slab = deform_random_grid(
+            [image, labels[None]],
+            sigma,
+            rng=rng,
+            axis=(1, 2),
+            order=[1, 0],
+            mode="nearest",
+            crop=[slice(halo, n - halo) for n in labels.shape],
+            threads=1,
+        )
+        return image, slab[0]
 
 
 def steps_per_epoch(crops: CropDataset) -> int:

@@ -22,7 +22,8 @@ IDENTIFICATION = replace(PAPER["identification"], crop=(8, 32, 48), spacing_mm=4
 def raw(scans, settings):
     """Crops of intensities as they are."""
     crops = CropDataset(scans, settings)
-    crops._ramps = [AS_IT_IS for _ in scans]
+    source = crops._source
+    crops._source = lambda scan, mirrored: replace(source(scan, mirrored), ramp=AS_IT_IS)
     return crops
 
 
