@@ -96,9 +96,10 @@ def test_two_processes_have_the_gradients_of_one(trained, kind) -> None:
     for name, tensor in alone.items():
         assert torch.equal(first["gradients"][name], second["gradients"][name]), name
         size = float(tensor.abs().max())
-        # A bias that batch normalisation takes away again has a gradient of nothing but rounding.
+        # A bias that batch normalisation takes away again has a gradient of nothing but rounding; of the others float32
+        # leaves a thousandth. Without the statistics of the whole batch they would differ by tenths.
         if size > 1e-4:
-            assert float((first["gradients"][name] - tensor).abs().max()) < 1e-3 * size, name
+            assert float((first["gradients"][name] - tensor).abs().max()) < 1e-2 * size, name
             compared += name.endswith("weight")
     assert compared > 20
 
