@@ -24,7 +24,7 @@ from spinefinder_fast.spine import Spine, Vertebra
 ENDINGS: Final = ("_ctd.json", "-ctd.json", ".mrk.json", ".lml", ".csv")
 """How the names of files of centroids end."""
 
-_TABLES: Final = ("summary.csv", "evaluation.csv", "dataset.csv")
+_TABLES: Final = ("summary.csv", "evaluation.csv", "scans.csv", "vertebrae.csv", "dataset.csv")
 """Tables that the package writes beside centroids."""
 
 _NAMES: Final = frozenset(anatomy.NAMES) | anatomy.UNPREDICTED

@@ -39,6 +39,7 @@ def train(
     At the end the model is judged on the validation scans: OUTPUT/validation/evaluation.html. Under torchrun several
     processes share the work.
     """
+    from spinefinder_fast.dataset import is_dataset
     from spinefinder_fast.files import make_folder
     from spinefinder_fast.training.settings import PAPER, read_provenance, read_recipe, with_changes
 
@@ -59,9 +60,9 @@ def train(
         stop(f"[E_NO_SCAN] there is no such file or folder: {', '.join(missing)}", 5)
 
     from spinefinder_fast.cli.progress import TrainingProgress
-    from spinefinder_fast.training.run import train_model
+    from spinefinder_fast.training.run import judge, train_model
     from spinefinder_fast.training.team import team as join_team
-    from spinefinder_fast.training.volumes import entries_of, is_dataset
+    from spinefinder_fast.training.volumes import entries_of
 
     training = entries_of(data, "train")
     held_out = entries_of([path for path in data if is_dataset(path)], "validation")
@@ -79,3 +80,5 @@ def train(
             team=team,
             watcher=progress,
         )
+        if team.leads:
+            progress.say(judge(output, held_out, team.device))

@@ -94,6 +94,11 @@ class Manifest:
             )
 
 
+def is_dataset(path: Path) -> bool:
+    """Whether a path is a manifest or a folder with one."""
+    return path.name.endswith(".csv") or (path / MANIFEST).is_file()
+
+
 def read_manifest(path: str | Path) -> Manifest:
     """Read a manifest; relative paths in it start at its folder.
 

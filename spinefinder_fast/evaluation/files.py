@@ -4,50 +4,103 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from spinefinder_fast.annotations import ENDINGS, centroids_source, find_centroids, read_centroids
+from spinefinder_fast.dataset import SPLITS, is_dataset, read_manifest
 from spinefinder_fast.errors import AnnotationError
+from spinefinder_fast.evaluation.cases import Case
 from spinefinder_fast.scan import find_scans, read_grid, scan_name
 from spinefinder_fast.spine import Spine
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Cases:
     """Predictions and ground truth of the same scans.
 
     Attributes:
-        pairs: (prediction, ground truth), one per scan with ground truth, for `evaluate`.
-        unpredicted: names of the scans without a prediction: they are in `pairs`, with everything missing.
-        unannotated: names of predictions without ground truth: they are not in `pairs`.
+        cases: one per scan with ground truth.
+        unpredicted: names of the scans without a prediction: they are among the cases, with everything missing.
+        unannotated: names of predictions without ground truth: they are not.
     """
 
-    pairs: list[tuple[Spine, Spine]]
+    cases: list[Case]
     unpredicted: list[str]
     unannotated: list[str]
 
 
-def read_pairs(predictions: str | Path, truth: str | Path) -> Pairs:
-    """Read two folders of centroids (with sub-folders) and pair their files by the name of the scan.
+def read_cases(predictions: str | Path, truth: str | Path, split: str = "test") -> Cases:
+    """Read predictions and the truth, and pair them by the name of the scan.
 
     Names are compared without what VerSe appends (``_ct``, ``_seg-subreg``, ``_seg-vert``). Where a scan has files in
     several formats, the first of VerSe JSON, Slicer markups, ``.lml`` and CSV is read. Formats that need the scan
     itself find it by its name anywhere in the folder of the ground truth.
 
+    Args:
+        predictions: folder of predicted centroids, with sub-folders.
+        truth: such a folder of annotated ones; or a data set, a ``dataset.csv`` or a folder with one.
+        split: of a data set; a plain folder is taken whole.
+
     Raises:
         AnnotationError: a file cannot be understood or its scan is not there; ``E_NO_CENTROIDS``, no ground truth in
-            the folder; ``E_NAME_CLASH``, two scans of one name.
+            the folder, or in the split; ``E_NAME_CLASH``, two scans of one name.
     """
-    predicted, annotated = _by_case(Path(predictions)), _by_case(Path(truth))
+    predictions, truth = Path(predictions), Path(truth)
+    predicted = _by_case(predictions)
+    if is_dataset(truth):
+        cases, used = _of_dataset(predicted, truth, split)
+    else:
+        cases, used = _of_folder(predicted, truth)
+    unpredicted = [case.name for case in cases if case.name not in used]
+    return Cases(cases, unpredicted, sorted(predicted.keys() - set(used.values())))
+
+
+def _of_folder(predicted: dict[str, Path], truth: Path) -> tuple[list[Case], dict[str, str]]:
+    annotated = _by_case(truth)
     if not annotated:
         raise AnnotationError("E_NO_CENTROIDS", f"no file in {truth} ends in {', '.join(ENDINGS)}")
     scans = find_scans([truth])
-    pairs = []
-    for case, path in annotated.items():
-        prediction = _read(predicted[case], case, scans) if case in predicted else Spine((), source=case)
-        pairs.append((prediction, _read(path, case, scans)))
-    return Pairs(pairs, sorted(annotated.keys() - predicted.keys()), sorted(predicted.keys() - annotated.keys()))
+    cases = []
+    for name, path in annotated.items():
+        prediction = _read(predicted[name], name, scans) if name in predicted else Spine((), source=name)
+        own = _scans_of(name, path, scans)
+        cases.append(Case(name, prediction, _read(path, name, scans), own[0] if len(own) == 1 else None))
+    return cases, {name: name for name in annotated if name in predicted}
+
+
+def _of_dataset(predicted: dict[str, Path], truth: Path, split: str) -> tuple[list[Case], dict[str, str]]:
+    from spinefinder_fast.batch import result_names  # and with it torch, which folders do without
+
+    manifest = read_manifest(truth)
+    manifest.check_split()
+    entries = manifest.of_split(split)
+    if not entries:
+        held = [f"{s} ({len(manifest.of_split(s))} scans)" for s in SPLITS if manifest.of_split(s)]
+        raise AnnotationError(
+            "E_NO_CENTROIDS", f"{manifest.path} has no scan in split {split}; it has {', '.join(held) or 'none at all'}"
+        )
+    cases: list[Case] = []
+    used: dict[str, str] = {}
+    # The names that `predict` gives to the results of these scans.
+    names = [_case(name) for name in result_names([entry.scan for entry in entries])]
+    for entry, name in zip(entries, names, strict=True):
+        grid = read_grid(entry.scan)
+        # Other scans beside them may have made `predict` put more folders, or fewer, before the name.
+        found = next((n for n in (name, *_longer_names(entry.scan)) if n in predicted), None)
+        prediction = Spine((), source=name)
+        if found is not None and found not in used.values():
+            prediction = read_centroids(predicted[found], grid)
+            used[name] = found
+        cases.append(Case(name, prediction, read_centroids(entry.centroids, grid), entry.scan, entry.patient))
+    return cases, used
+
+
+def _longer_names(scan: Path) -> Iterator[str]:
+    parents = scan.absolute().parent.parts[1:]
+    for depth in range(len(parents) + 1):
+        yield _case("_".join((*parents[len(parents) - depth :], scan_name(scan))))
 
 
 def _case(name: str) -> str:
@@ -76,8 +129,13 @@ def _read(path: Path, case: str, scans: list[Path]) -> Spine:
     except AnnotationError as error:
         if error.code != "E_NEEDS_SCAN":
             raise
-        own = [scan for scan in scans if scan_name(scan).removesuffix("_ct") == case]
-        own = [scan for scan in own if scan.parent == path.parent] or own
+        own = _scans_of(case, path, scans)
         if len(own) != 1:
             raise AnnotationError(error.code, f"{error.message}; {len(own)} scans named {case} were found") from error
     return read_centroids(path, read_grid(own[0]))
+
+
+def _scans_of(case: str, path: Path, scans: list[Path]) -> list[Path]:
+    """The scans of that name: those beside the file of centroids, or else wherever they are."""
+    own = [scan for scan in scans if scan_name(scan).removesuffix("_ct") == case]
+    return [scan for scan in own if scan.parent == path.parent] or own

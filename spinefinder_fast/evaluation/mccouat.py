@@ -1,29 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Identification rate and localisation error by region, as McCouat and Glocker 2019 count them."""
+"""The protocol of McCouat and Glocker 2019 and of their published code: all vertebrae of all scans in one pool.
+
+A vertebra is identified where the nearest predicted centroid, at most 20 mm away, carries its name. Every annotated
+vertebra counts, S1 and S2 too, but in "All" only; L6 and T13 count, though no prediction can carry their name. The
+distance is that of predictions whose name is annotated in their scan: a missing prediction costs nothing there, so the
+mean means nothing without the rate.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from spinefinder_fast import anatomy
-from spinefinder_fast.files import write_bytes
+from spinefinder_fast.evaluation.cases import Case, Outcome
 from spinefinder_fast.spine import Spine
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-LIMIT_MM: Final = 20.0
-"""A vertebra further than this from every prediction is not identified."""
-
-_REGIONS: Final = {"All": "CTLS", "Cervical": "C", "Thoracic": "T", "Lumbar": "L"}
+REGIONS: Final = {"All": "CTLS", "Cervical": "C", "Thoracic": "T", "Lumbar": "L"}
+"""Name -> first letters of the vertebrae that count in it."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,15 @@ class RegionScore:
 
     @property
     def id_rate(self) -> float | None:
-        """Share of the annotated vertebrae that were identified, 0 to 1; None where none is annotated."""
+        """Share of the annotated vertebrae that were identified, 0 to 1; None where none is annotated. It is the
+        recall, too."""
         return self.identified / self.annotated if self.annotated else None
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the predicted vertebrae that identify one, 0 to 1; None where none is predicted."""
+        predicted = self.localised + self.extra
+        return self.identified / predicted if predicted else None
 
 
 @dataclass(frozen=True)
@@ -96,29 +103,6 @@ class Evaluation:
             )
         return table
 
-    def write_json(self, path: Path) -> None:
-        """Write the scores as JSON.
-
-        Raises:
-            OutputError: the file cannot be written.
-        """
-        regions = [{**asdict(score), "id_rate": score.id_rate} for score in self.regions]
-        document = {"protocol": "McCouat and Glocker 2019", "scans": self.scans, "regions": regions}
-        write_bytes(path, (json.dumps(document, indent=1) + "\n").encode())
-
-    def write_csv(self, path: Path) -> None:
-        """Write the scores as CSV, one line per region.
-
-        Raises:
-            OutputError: the file cannot be written.
-        """
-        text = io.StringIO(newline="")
-        columns = [field.name for field in fields(RegionScore)]
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*columns, "id_rate"])
-        writer.writerows([*(getattr(score, column) for column in columns), score.id_rate] for score in self.regions)
-        write_bytes(path, text.getvalue().encode())
-
 
 def evaluate(pairs: Iterable[tuple[Spine, Spine]]) -> Evaluation:
     """Score predictions against the ground truth of the same scans.
@@ -127,44 +111,30 @@ def evaluate(pairs: Iterable[tuple[Spine, Spine]]) -> Evaluation:
         pairs: (prediction, ground truth) of each scan, both in LPS mm of that scan; a scan in which nothing was
             found is an empty `Spine`, not a pair left out.
     """
-    identified: list[tuple[str, bool]] = []
-    errors: list[tuple[str, float]] = []
-    missing: list[str] = []
-    extra: list[str] = []
-    scans = 0
-    for prediction, truth in pairs:
-        scans += 1
-        for vertebra in truth:
-            identified.append((vertebra.name, _identified(vertebra.name, vertebra.lps, prediction)))
-            if vertebra.name in prediction:
-                errors.append((vertebra.name, _distance(prediction[vertebra.name].lps, vertebra.lps)))
-            else:
-                missing.append(vertebra.name)
-        extra += [vertebra.name for vertebra in prediction if vertebra.name not in truth]
-
-    def score(region: str, letters: str) -> RegionScore:
-        hits = [hit for name, hit in identified if anatomy.region_of(name) in letters]
-        distances = [distance for name, distance in errors if anatomy.region_of(name) in letters]
-        return RegionScore(
-            region=region,
-            annotated=len(hits),
-            identified=sum(hits),
-            localised=len(distances),
-            mean_mm=float(np.mean(distances)) if distances else None,
-            std_mm=float(np.std(distances)) if distances else None,
-            missing=sum(anatomy.region_of(name) in letters for name in missing),
-            extra=sum(anatomy.region_of(name) in letters for name in extra),
-        )
-
-    return Evaluation(scans, tuple(score(region, letters) for region, letters in _REGIONS.items()))
+    return score_cases([Case("", prediction, truth) for prediction, truth in pairs])
 
 
-def _identified(name: str, lps: tuple[float, float, float], prediction: Spine) -> bool:
-    if not len(prediction):
-        return False
-    nearest = min(prediction, key=lambda v: _distance(v.lps, lps))
-    return nearest.name == name and _distance(nearest.lps, lps) <= LIMIT_MM
+def score_cases(cases: Sequence[Case]) -> Evaluation:
+    """Score scans by this protocol."""
+    outcomes = [outcome for case in cases for outcome in case.outcomes]
+    return Evaluation(len(cases), tuple(_score(region, in_region(outcomes, region)) for region in REGIONS))
 
 
-def _distance(a: tuple[float, float, float], b: tuple[float, float, float]) -> float:
-    return float(np.linalg.norm(np.subtract(a, b)))
+def in_region(outcomes: Iterable[Outcome], region: str) -> list[Outcome]:
+    """Those that count in a region."""
+    return [outcome for outcome in outcomes if anatomy.region_of(outcome.name) in REGIONS[region]]
+
+
+def _score(region: str, outcomes: Sequence[Outcome]) -> RegionScore:
+    errors = [outcome.error_mm for outcome in outcomes if outcome.error_mm is not None]
+    extra = sum(outcome.fate == "extra" for outcome in outcomes)
+    return RegionScore(
+        region=region,
+        annotated=len(outcomes) - extra,
+        identified=sum(outcome.fate == "identified" for outcome in outcomes),
+        localised=len(errors),
+        mean_mm=float(np.mean(errors)) if errors else None,
+        std_mm=float(np.std(errors)) if errors else None,
+        missing=len(outcomes) - extra - len(errors),
+        extra=extra,
+    )

@@ -8,15 +8,23 @@ from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
 
+from spinefinder_fast.annotations import read_centroids
+from spinefinder_fast.batch import predict_batch
 from spinefinder_fast.dataset import Entry
 from spinefinder_fast.errors import AnnotationError
-from spinefinder_fast.networks.weights import Kind
+from spinefinder_fast.evaluation import Case, write_report
+from spinefinder_fast.networks.weights import Kind, load_model, read_manifest
+from spinefinder_fast.scan import read_grid
+from spinefinder_fast.spine import Spine
 from spinefinder_fast.training.loop import EpochReport, train
 from spinefinder_fast.training.settings import TrainingSettings
 from spinefinder_fast.training.team import Team
 from spinefinder_fast.training.volumes import TrainingScan, load_training_scans
 
 ALONE: Final = Team()
+
+JUDGED: Final = "validation"
+"""Folder, in that of the model, for its results on the validation scans."""
 
 
 class Watcher:
@@ -95,3 +103,28 @@ def train_model(
             on_epoch=watcher.epoch,
             on_step=watcher.stepped,
         )
+
+
+def judge(folder: Path, entries: Sequence[Entry], device: str = "cpu") -> str:
+    """Run a trained model on scans, from their files, and write the evaluation into ``folder / "validation"``.
+
+    Returns:
+        One line that says where the page is, or why there is none.
+
+    Raises:
+        WeightsError: the weights are damaged.
+        ScanError: a scan that cannot be read.
+        OutputError: the page cannot be written.
+    """
+    if lacking := {"detection", "identification"} - read_manifest(folder)["networks"].keys():
+        return f"no evaluation: the model has no {', '.join(lacking)} network yet"
+    if not entries:
+        return "no evaluation: no validation scans were given"
+    results = folder / JUDGED
+    cases = []
+    predicted = predict_batch([entry.scan for entry in entries], results, load_model(folder, device))
+    for entry, (result, spine) in zip(entries, predicted, strict=True):
+        truth = read_centroids(entry.centroids, read_grid(entry.scan))
+        # A scan that could not be done counts, with everything missing.
+        cases.append(Case(result.scan, spine or Spine((), source=result.scan), truth, entry.scan, entry.patient))
+    return f"the evaluation: {write_report(cases, results, title='Validation scans')}"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from spinefinder_fast import anatomy
 from spinefinder_fast.annotations import ENDINGS, read_centroids
-from spinefinder_fast.dataset import MANIFEST, Entry, read_manifest
+from spinefinder_fast.dataset import Entry, is_dataset, read_manifest
 from spinefinder_fast.errors import AnnotationError, OutputError
 from spinefinder_fast.files import make_folder
 from spinefinder_fast.geometry import Grid
@@ -100,11 +100,6 @@ def entries_of(data: Sequence[Path], split: str) -> list[Entry]:
             scans = [p for p in find_scans([path]) if not scan_name(p).endswith(MASK_ENDINGS)]
             entries += [Entry(scan, annotation_of(scan), str(scan), split) for scan in scans]
     return entries
-
-
-def is_dataset(path: Path) -> bool:
-    """Whether a path is a manifest or a folder with one."""
-    return path.suffix == ".csv" or (path / MANIFEST).is_file()
 
 
 def annotation_of(scan: Path) -> Path:
