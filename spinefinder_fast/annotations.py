@@ -174,7 +174,8 @@ def _read_verse(path: Path, grid: Grid | None) -> Spine:
             raise collector.error("E_LABELS", f"unknown VerSe label {_short(label)}")
         point = np.array(collector.point((x, y, z))) / (frame.spacing_mm if isotropic else 1.0)
         collector.add(Vertebra(_VERSE_NAMES[label], _triple(frame.to_lps(point))))
-    return Spine(tuple(collector.found.values()), grid, warnings=tuple(warnings))
+    details = {"weights": head["weights"]} if "weights" in head else {}
+    return Spine(tuple(collector.found.values()), grid, warnings=tuple(warnings), details=details)
 
 
 def _own_grid(head: dict[str, Any], collector: _Collector) -> Grid | None:

@@ -36,7 +36,8 @@ def write_verse_json(path: Path, spine: Spine) -> None:
     """Write VerSe's list of points: voxels of the scan file, VerSe's numbers, S2 as 27.
 
     The first entry states the image's axes as VerSe does, and beside them its ``shape`` and ``affine_lps`` (voxel ->
-    LPS mm), so that this file alone says where the points are; readers of VerSe files look at the axes only.
+    LPS mm), so that this file alone says where the points are, and the ``weights`` that found them; readers of VerSe
+    files look at the axes only.
 
     Raises:
         ValueError: the spine has no grid.
@@ -47,6 +48,8 @@ def write_verse_json(path: Path, spine: Spine) -> None:
     entries: list[dict[str, Any]] = [
         {"direction": list(grid.axcodes), "shape": list(grid.shape), "affine_lps": grid.affine.tolist()}
     ]
+    if "weights" in spine.details:
+        entries[0]["weights"] = spine.details["weights"]
     for vertebra, (x, y, z) in zip(spine, voxels.round(4).tolist(), strict=True):
         entries.append({"label": anatomy.VERSE_NUMBERS[vertebra.name], "X": x, "Y": y, "Z": z})
     write_bytes(path, ("[\n" + ",\n".join(json.dumps(entry) for entry in entries) + "\n]\n").encode())

@@ -77,12 +77,17 @@ def test_evaluation_of_a_prediction_and_a_missing_one(command, truth, tmp_path):
     assert "3 of 6" in row
     score = json.loads((tmp_path / "scores" / "evaluation.json").read_text())
     assert score["scans"] == 2
-    overall, cervical = score["regions"][:2]
+    overall, cervical = score["mccouat"][:2]
     assert (overall["id_rate"], overall["mean_mm"], overall["missing"], overall["extra"]) == (0.5, 0.0, 3, 0)
     assert (cervical["annotated"], cervical["id_rate"]) == (0, None)
+    assert "bob" in (tmp_path / "scores" / "evaluation.html").read_text()
+    assert "VerSe protocol: Id rate 50.0 %, mean 0.00 mm" in done.out
+    assert "scans with every vertebra right: 1 of 2; shifted by one level: 0" in done.out
     with (tmp_path / "scores" / "evaluation.csv").open(newline="") as file:
         rows = {row["region"]: row for row in csv.DictReader(file)}
     assert (rows["All"]["identified"], rows["All"]["annotated"], rows["Thoracic"]["missing"]) == ("3", "6", "1")
+    with (tmp_path / "scores" / "scans.csv").open(newline="") as file:
+        assert [row["scan"] for row in csv.DictReader(file)] == ["bob", "ann"]
 
 
 def test_results_evaluated_where_they_lie(command, truth):
