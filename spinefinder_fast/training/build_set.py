@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinefinder_fast import anatomy
+from spinefinder_fast.annotations import read_centroids
+from spinefinder_fast.dataset.masks import body_centroid
 from spinefinder_fast.geometry import Grid
 from spinefinder_fast.phantom import random_phantom, render
 from spinefinder_fast.report import write_verse_json
@@ -29,7 +31,7 @@ from spinefinder_fast.scan import Scan, read_scan, write_nifti
 from spinefinder_fast.scan.itk_image import read_itk
 from spinefinder_fast.scan.nifti import read_nifti
 from spinefinder_fast.spine import Spine, Vertebra
-from spinefinder_fast.training.labelmaps import body_centroid, tissue_map
+from spinefinder_fast.training.labelmaps import tissue_map
 from spinefinder_fast.volume import resample_array
 
 SPL = "spl_headneck"
@@ -91,13 +93,9 @@ def check_split(table: dict[str, Any]) -> None:
 def real_scan(folder: Path) -> tuple[Scan, Spine]:
     """A real scan and its annotated centroids."""
     scan = read_scan(folder / "ct.nii.gz")
-    centroids = json.loads((folder / "centroids.json").read_text())["centroids"]
-    vertebrae = [
-        Vertebra(name, tuple(c["lps_mm"]), truncated=c.get("truncated", False))
-        for name, c in centroids.items()
-        if name in anatomy.LABELS
-    ]
-    return scan, Spine(tuple(vertebrae), scan.file_grid, folder.name)
+    spine = read_centroids(folder / "centroids.json", scan.file_grid)
+    # The networks have no label for T13 and L6.
+    return scan, replace(spine, vertebrae=tuple(v for v in spine if v.name in anatomy.LABELS))
 
 
 def label_maps(folder: Path, wanted: list[str]) -> Iterator[tuple[str, NDArray[Any], dict[str, int], Spine, Grid]]:
@@ -143,8 +141,8 @@ def _spl(folder: Path) -> tuple[str, NDArray[Any], dict[str, int], Spine, Grid]:
         name = {"atlas": "C1", "axis": "C2"}.get(structure)
         if structure.startswith(("cervical", "thoracic")):
             name = structure[0].upper() + structure[-1]
-        if name:
-            vertebrae.append(Vertebra(name, body_centroid(scan.array == value, scan.grid, ring=name == "C1")))
+        if name and (point := body_centroid(scan.array == value, scan.grid, name)):
+            vertebrae.append(Vertebra(name, point))
     return SPL, scan.array, names, with_ends(Spine(tuple(vertebrae), scan.grid, SPL)), scan.grid
 
 

@@ -99,22 +99,3 @@ def _depth_mm(labelled: NDArray[np.bool_], spacing: tuple[float, float, float]) 
     fine = ndimage.zoom(depth.astype(np.float32), step, order=1, mode="nearest", grid_mode=True)
     missing = [(0, max(0, n - m)) for n, m in zip(labelled.shape, fine.shape, strict=True)]
     return np.pad(fine, missing, mode="edge")[tuple(slice(n) for n in labelled.shape)]
-
-
-def body_centroid(mask: NDArray[np.bool_], grid: Grid, ring: bool = False) -> tuple[float, float, float]:
-    """LPS mm of the vertebral body in the mask of a whole vertebra: the centre of its thickest part.
-
-    Args:
-        mask: (X, Y, Z) bool.
-        grid: of `mask`.
-        ring: True for C1, which has no body: the centre of the whole mask.
-    """
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    part = np.pad(mask[box], 1)
-    if not ring:
-        depth = ndimage.distance_transform_edt(part, sampling=grid.spacing_mm)
-        pieces, n = ndimage.label(depth > 0.5 * depth.max())
-        part = pieces == 1 + int(np.argmax(ndimage.sum(part, pieces, range(1, n + 1))))
-    centre = np.argwhere(part).mean(axis=0) - 1 + [s.start for s in box]
-    x, y, z = grid.to_lps(centre)
-    return float(x), float(y), float(z)

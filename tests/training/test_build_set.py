@@ -8,7 +8,7 @@ from spinefinder_fast import Grid, Spine, Vertebra, anatomy, make_phantom, read_
 from spinefinder_fast.phantom import Tissue
 from spinefinder_fast.scan import write_nifti
 from spinefinder_fast.training.build_set import build, random_box, with_ends
-from spinefinder_fast.training.labelmaps import body_centroid, tissue_map
+from spinefinder_fast.training.labelmaps import tissue_map
 
 
 def column(*labels, gap=30.0):
@@ -26,16 +26,6 @@ def test_an_end_goes_on_at_its_typical_ratio():
 
 def test_nothing_lies_above_c1_or_below_s2():
     assert with_ends(column(*range(1, 27), gap=25.0)).names == list(anatomy.NAMES)
-
-
-def test_the_body_is_the_thickest_part_of_a_vertebra():
-    grid = Grid.from_spacing((50, 60, 40), 1.5)
-    i, j, k = np.indices(grid.shape)
-    body = (i - 25) ** 2 + (j - 18) ** 2 + (k - 20) ** 2 < 11**2
-    spinous = (abs(i - 25) < 3) & (j > 18) & (j < 55) & (abs(k - 20) < 3)
-    assert body_centroid(body | spinous, grid) == pytest.approx(grid.to_lps([25, 18, 20]), abs=1.5)
-    # The whole mask's centre lies behind it.
-    assert body_centroid(body | spinous, grid, ring=True)[1] > grid.to_lps([25, 19, 20])[1]
 
 
 def test_a_field_of_view_holds_two_vertebrae_and_lies_in_the_scan():
