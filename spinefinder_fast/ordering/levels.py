@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which vertebra may stand below which, how far, and how often: what is known before a scan is seen.
+
+Beside the 26 levels of the networks stand the two supernumerary ones, T13 and L6; the networks see them as T12 and L5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spinefinder_fast import anatomy
+
+Array = NDArray[np.float64]
+
+LEVELS: Final = (*anatomy.NAMES[:19], "T13", *anatomy.NAMES[19:24], "L6", *anatomy.NAMES[24:])
+"""C1 ... T12, T13, L1 ... L5, L6, S1, S2: 28 levels in cranio-caudal order."""
+
+SEEN_AS: Final = np.array([anatomy.LABELS.get(name, anatomy.LABELS["T12" if name == "T13" else "L5"]) for name in LEVELS])
+"""(28,) the label, 1..26, under which the networks see each level."""
+
+GAP_SD: Final = 0.05
+"""Relative spread of one gap in one person, annotators' noise included: what is left of the spread in the annotations of
+VerSe (Sekuboyina et al. 2021) and in the keypoints of Buergin et al. 2023 when the person's size is taken out."""
+
+MOST_MISSED: Final = 3
+"""As many neighbours may be missed in a row; behind a longer hole any numbering would be a guess."""
+
+MISSED: Final = float(np.log(0.02))
+"""Log probability that a vertebra in view is not among the detected bodies."""
+
+RARE: Final = {
+    ("T12", "T13"): ("T12", np.log(0.01)),
+    ("T13", "L1"): ("T12", 0.0),
+    ("T11", "L1"): ("T12", np.log(0.005)),
+    ("L5", "L6"): ("L4", np.log(0.04)),
+    ("L6", "S1"): ("L5", 0.0),
+    ("L4", "S1"): ("L5", np.log(0.01)),
+}
+"""The variants of the two passages: below which usual level the gap is taken from, and the log probability, rounded.
+One person in ten or so has a variant; VerSe, which collected them, has L6 in one scan of eight, T13 in two of a hundred."""
+
+
+@dataclass(frozen=True)
+class Ways:
+    """All ways from level to level; a way passes over vertebrae that were missed. Sorted by where they end.
+
+    Attributes:
+        origin: (m,) int, the level where each way begins.
+        end: (m,) int, the level where it ends.
+        log_mm: (m,) log of its typical length.
+        sd: (m,) relative spread of the length in one person.
+        prior: (m,) log probability.
+    """
+
+    origin: NDArray[np.intp]
+    end: NDArray[np.intp]
+    log_mm: Array
+    sd: Array
+    prior: Array
+
+    def turned(self) -> Ways:
+        """The same ways, up the spine."""
+        by_origin = np.argsort(self.origin, kind="stable")
+        columns = (self.end, self.origin, self.log_mm, self.sd, self.prior)
+        return Ways(*(column[by_origin] for column in columns))
+
+
+def ways(gaps_mm: ArrayLike) -> Ways:
+    """The ways down the spine.
+
+    Args:
+        gaps_mm: (25,) typical distances between neighbours, C1-C2 ... S1-S2.
+    """
+    gaps = dict(zip(anatomy.NAMES, np.asarray(gaps_mm, np.float64), strict=False))
+    usual = {(a, b): (a, 0.0) for a, b in zip(anatomy.NAMES, anatomy.NAMES[1:], strict=False)}
+    below: list[list[tuple[int, float, float]]] = [[] for _ in LEVELS]
+    for (a, b), (gap, prior) in (usual | RARE).items():
+        below[LEVELS.index(a)].append((LEVELS.index(b), float(gaps[gap]), prior))
+    found = []
+    for first in range(len(LEVELS)):
+        reached = [(first, 0.0, 0.0)]
+        for missed in range(MOST_MISSED + 1):
+            reached = [(b, mm + gap, p + prior) for level, mm, p in reached for b, gap, prior in below[level]]
+            sd = GAP_SD / np.sqrt(missed + 1)
+            found += [(last, first, np.log(mm), sd, prior + missed * MISSED) for last, mm, prior in reached]
+    end, origin, log_mm, sd, prior = np.array(sorted(found)).T
+    return Ways(origin.astype(np.intp), end.astype(np.intp), log_mm, sd, prior)

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The best numbering of a row of vertebral bodies: a path of least cost that goes down the levels as it goes down the spine.
+
+Every candidate body is given a level or left out as no vertebra. What a numbering costs is the sum of
+
+- what the networks think of each body under its level,
+- how far the distances between bodies are from those of a person of one size, tried over a range of sizes,
+- a price for each vertebra that was missed, left out, supernumerary or absent, also between the ends of the row and of
+  the field of view.
+
+With the minimum taken, dynamic programming gives the best path and, from both ends, the best path through any body at
+any level: the alternatives and the margin. With the sum of exponentials instead, the same sweeps give probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spinefinder_fast import anatomy
+from spinefinder_fast.ordering.levels import LEVELS, MISSED, SEEN_AS, Ways, ways
+
+Array = NDArray[np.float64]
+Verdict = Literal["certain", "probable", "ambiguous"]
+
+SIZES: Final = np.linspace(-0.3, 0.3, 21)
+"""Log of a person's size, against the adult mean."""
+
+SIZE_SD: Final = 0.08
+"""Spread of that: 0.064 in adults, and more for the others."""
+
+NOISE_MM: Final = 1.5
+"""Error of a candidate's position along the spine; both ends of a distance have it."""
+
+OUTLIER: Final = 6.0
+"""No distance costs more than this, however odd: a fracture, or a body placed badly."""
+
+MOST_LEFT_OUT: Final = 4
+"""As many candidates in a row may be no vertebrae."""
+
+MOST_MISSED_AT_END: Final = 3
+"""Beyond the ends of the row no more missed vertebrae are charged: the networks may have failed on a whole region."""
+
+TEMPERATURE: Final = 1.0
+CERTAIN: Final = 0.95
+PROBABLE: Final = 0.6
+"""Least confidence of any vertebra for each verdict."""
+
+ALTERNATIVES: Final = 3
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another numbering: a name per candidate (None: no vertebra), and how much worse it is, in log units."""
+
+    names: tuple[str | None, ...]
+    worse: float
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """The levels of a row of candidate bodies.
+
+    Attributes:
+        names: a name per candidate, None where it is no vertebra.
+        confidence: (n,) probability of each name among all levels its body could have; 0 where there is no name.
+        margin: how much worse the best numbering is that gives any body another level, in log units.
+        alternatives: the best others, best first.
+        verdict: what the confidence comes to: ``"certain"``, ``"probable"`` or ``"ambiguous"``.
+        size: the person's size, 1 for the adult mean.
+    """
+
+    names: tuple[str | None, ...]
+    confidence: Array
+    margin: float
+    alternatives: tuple[Alternative, ...]
+    verdict: Verdict
+    size: float
+
+
+def number(
+    points: ArrayLike,
+    evidence: ArrayLike,
+    real: ArrayLike,
+    *,
+    beyond_mm: tuple[float, float] = (0.0, 0.0),
+    gaps_mm: ArrayLike = tuple(anatomy.GAPS_MM.values()),
+    ends: tuple[ArrayLike, ArrayLike] = (0.0, 0.0),
+) -> Numbering:
+    """Number candidate bodies by evidence, distances and order.
+
+    Args:
+        points: (n, 3) centres of bodies, LPS mm, from head to foot.
+        evidence: (n, 26) log probability of each label 1..26 of the networks, were the body a vertebra.
+        real: (n,) log odds that it is one.
+        beyond_mm: how far the field of view goes on above the first and below the last candidate, along the spine.
+        gaps_mm: (25,) typical distances C1-C2 ... S1-S2 of the points that are given.
+        ends: log prior of the first and of the last level, 28 each (see `LEVELS`), or 0.
+
+    Raises:
+        ValueError: the arrays do not belong together or hold NaN.
+    """
+    points, node = _checked(points, evidence, real)
+    if not len(points):
+        return Numbering((), np.zeros(0), 0.0, (), "ambiguous", 1.0)
+    beyond = _beyond(points, beyond_mm)
+    down = ways(gaps_mm)
+    starts = [
+        np.broadcast_to(prior, len(LEVELS)) + _missed_beyond(mm, np.asarray(gaps_mm, np.float64), towards)
+        for prior, mm, towards in zip(ends, beyond, (-1, 1), strict=True)
+    ]
+    starts[0] = starts[0] - 0.5 * (SIZES[:, None] / SIZE_SD) ** 2
+    turned = points[::-1], node[::-1], starts[1][::-1], down.turned()
+    forward = [_Sweep(points, node, starts[0], down, join) for join in (np.maximum, np.logaddexp)]
+    backward = [_Sweep(*turned, join) for join in (np.maximum, np.logaddexp)]
+    # The best path through each candidate, size and level; a candidate's own cost is in both sweeps.
+    best, likely = (f.scores + b.scores[::-1] - node[:, None, :] for f, b in zip(forward, backward, strict=True))
+
+    def path(i: int, level: int) -> tuple[int | None, ...]:
+        size = int(best[i, :, level].argmax())
+        levels: list[int | None] = [None] * len(points)
+        for k, found in forward[0].follow(i, size, level):
+            levels[k] = found
+        for k, found in backward[0].follow(len(points) - 1 - i, size, level):
+            levels[len(points) - 1 - k] = found
+        return tuple(levels)
+
+    i, size, level = np.unravel_index(best.argmax(), best.shape)
+    score = float(best[i, size, level])
+    if score < 0:
+        return Numbering((None,) * len(points), np.zeros(len(points)), -score, (), "ambiguous", 1.0)
+    levels = path(int(i), int(level))
+    through = best.max(axis=1)
+    others = sorted(
+        ((score - through[k, v], k, v) for k, own in enumerate(levels) if own is not None for v in range(len(LEVELS)) if v != own),
+    )
+    alternatives: dict[tuple[int | None, ...], float] = {}
+    for worse, k, v in others:
+        if len(alternatives) == ALTERNATIVES or not np.isfinite(worse):
+            break
+        alternatives.setdefault(path(k, v), float(worse))
+    chances = np.logaddexp.reduce(likely, axis=1)
+    chances = np.exp(chances - np.logaddexp.reduce(chances, axis=1)[:, None])
+    confidence = np.array([0.0 if v is None else chances[k, v] for k, v in enumerate(levels)])
+    least = min(confidence[k] for k, v in enumerate(levels) if v is not None)
+    return Numbering(
+        names=_named(levels),
+        confidence=confidence,
+        margin=float(others[0][0]),
+        alternatives=tuple(Alternative(_named(other), worse) for other, worse in alternatives.items()),
+        verdict="certain" if least >= CERTAIN else "probable" if least >= PROBABLE else "ambiguous",
+        size=float(np.exp(SIZES[size])),
+    )
+
+
+def _named(levels: tuple[int | None, ...]) -> tuple[str | None, ...]:
+    return tuple(None if level is None else LEVELS[level] for level in levels)
+
+
+def _checked(points: ArrayLike, evidence: ArrayLike, real: ArrayLike) -> tuple[Array, Array]:
+    """(n, 3) points and (n, 28) what each candidate is worth at each level, against being no vertebra."""
+    points, evidence, real = (np.asarray(a, np.float64) for a in (points, evidence, real))
+    n = len(points)
+    for name, array, shape in (
+        ("points", points, (n, 3)),
+        ("evidence", evidence, (n, anatomy.N_LABELS)),
+        ("real", real, (n,)),
+    ):
+        if array.shape != shape and n:
+            raise ValueError(f"{name} has shape {array.shape}; {shape} is needed for {n} candidates")
+        if np.isnan(array).any():
+            raise ValueError(f"{name} holds NaN; leave out candidates of which nothing is known")
+    if not n:
+        return points.reshape(0, 3), np.zeros((0, len(LEVELS)))
+    return points, (real[:, None] + evidence + np.log(anatomy.N_LABELS))[:, SEEN_AS - 1]
+
+
+def _beyond(points: Array, beyond_mm: tuple[float, float]) -> tuple[Array, Array]:
+    """(n,) each: how far the field of view goes on above and below each candidate."""
+    along = np.concatenate([[0.0], np.linalg.norm(np.diff(points, axis=0), axis=1).cumsum()])
+    return beyond_mm[0] + along, beyond_mm[1] + along[-1] - along
+
+
+def _missed_beyond(beyond_mm: Array, gaps_mm: Array, towards: int) -> Array:
+    """(n, sizes, 28) log probability of what is missed between each candidate and the end of the field of view."""
+    place = np.concatenate([[0.0], gaps_mm.cumsum()])
+    half = 0.5 * np.array([anatomy.height_mm(label) for label in range(1, anatomy.N_LABELS + 1)])
+    # (28, 26): how far beyond each level the far side of each other one lies.
+    far = towards * (place - place[SEEN_AS - 1][:, None])
+    far = np.where(far > 0, far + half, np.inf)
+    seen = (np.exp(SIZES)[:, None, None] * far < beyond_mm[:, None, None, None]).sum(axis=-1)
+    return MISSED * np.minimum(seen, MOST_MISSED_AT_END)
+
+
+class _Sweep:
+    """The paths that end at each candidate, from one end of the row.
+
+    Args:
+        points: (n, 3) in the order of the sweep.
+        node: (n, 28) what a candidate is worth at each level.
+        start: (n, sizes, 28) what a path is worth that begins at a candidate.
+        table: the ways from level to level.
+        join: of several paths the best (`numpy.maximum`) or all of them (`numpy.logaddexp`).
+    """
+
+    def __init__(self, points: Array, node: Array, start: Array, table: Ways, join: np.ufunc) -> None:
+        self._points, self._start, self._table = points, start, table
+        self.scores = np.empty(start.shape)
+        ends, firsts = np.unique(table.end, return_index=True)
+        for i in range(len(points)):
+            self.scores[i] = start[i]
+            if i:
+                paths = join.reduceat(join.reduce(self._steps(i), axis=0), firsts, axis=-1)
+                self.scores[i][:, ends] = join(self.scores[i][:, ends], paths)
+            self.scores[i] += node[i]
+
+    def _steps(self, i: int) -> Array:
+        """(j, sizes, m) the paths that come to i, from each candidate before it and by each way."""
+        table = self._table
+        before = slice(max(i - 1 - MOST_LEFT_OUT, 0), i)
+        mm = np.linalg.norm(self._points[before] - self._points[i], axis=1).clip(min=1.0)[:, None, None]
+        spread = np.hypot(table.sd, NOISE_MM * np.sqrt(2) / mm)
+        off = (np.log(mm) - SIZES[:, None] - table.log_mm) / spread
+        length = np.log(np.exp(-0.5 * off**2) + np.exp(-OUTLIER))
+        return np.asarray(self.scores[before][..., table.origin] + length + table.prior)
+
+    def follow(self, i: int, size: int, level: int) -> Iterator[tuple[int, int]]:
+        """The best path that ends at a candidate with a size and a level: its candidates and their levels, backwards."""
+        while True:
+            yield i, level
+            if not i:
+                return
+            steps = np.where(self._table.end == level, self._steps(i)[:, size], -np.inf)
+            j, way = np.unravel_index(steps.argmax(), steps.shape)
+            if steps[j, way] <= self._start[i, size, level]:
+                return
+            i, level = i - len(steps) + int(j), int(self._table.origin[way])
