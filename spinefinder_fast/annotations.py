@@ -116,9 +116,9 @@ def read_centroids(path: str | Path, grid: Grid | None = None) -> Spine:
         kept, with a warning.
 
     Raises:
-        AnnotationError: ``E_LABELS``, an unknown or repeated name, or no number, with the line or entry;
-            ``E_FORMAT``, the file is none of these; ``E_NEEDS_SCAN``, its positions mean nothing without `grid`;
-            ``E_FRAME``, it belongs to another image, or its positions fit the frame of another format;
+        AnnotationError: ``E_LABELS``, an unknown name or no number, and ``E_DUPLICATE``, a repeated name, with the line
+            or entry; ``E_FORMAT``, the file is none of these; ``E_NEEDS_SCAN``, its positions mean nothing without
+            `grid`; ``E_FRAME``, it belongs to another image, or its positions fit the frame of another format;
             ``E_OUTSIDE``, every point lies outside the scan; ``E_UNREADABLE``, it cannot be opened.
     """
     path = Path(path)
@@ -180,7 +180,7 @@ class _Collector:
         self.problems: list[Problem] = []
         self.warnings: list[str] = []
         self._line = 0
-        self._names: set[str] = set()
+        self._names: dict[str, str] = {}
 
     @contextmanager
     def at(self, place: str, line: int) -> Iterator[None]:
@@ -207,8 +207,8 @@ class _Collector:
         if vertebra.name not in _NAMES:
             raise self.error("E_LABELS", f"unknown vertebra {_short(vertebra.name)}; known are C1 ... L6, S1, S2")
         if vertebra.name in self._names:
-            raise self.error("E_LABELS", f"{vertebra.name} occurs twice")
-        self._names.add(vertebra.name)
+            raise self.error("E_DUPLICATE", f"{vertebra.name} occurs twice, first in {self._names[vertebra.name]}")
+        self._names[vertebra.name] = self.place
         self.points.append(Point(vertebra, self.place, self._line))
 
     def done(self, grid: Grid | None, **details: object) -> Points:
@@ -395,7 +395,7 @@ def _read_plain(path: Path, grid: Grid | None) -> Points:
             if not isinstance(entry, _Object) or "lps_mm" not in entry:
                 raise collector.error("E_LABELS", f"has no lps_mm, found {_short(entry)}")
             if name in centroids.repeated:
-                raise collector.error("E_LABELS", f"{name} occurs twice")
+                raise collector.error("E_DUPLICATE", f"{name} occurs twice; the last one stands here")
             collector.add(Vertebra(name, collector.point(entry["lps_mm"]), truncated=bool(entry.get("truncated"))))
     meta = document.get("meta")
     return collector.done(grid, meta=dict(meta) if isinstance(meta, _Object) else {})

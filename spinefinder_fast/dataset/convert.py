@@ -84,7 +84,7 @@ def import_dataset(
     """
     if form not in FORMATS:
         raise ValueError(f"format is {form!r}; {', '.join(FORMATS)} are known")
-    if not (0 <= validation and 0 <= test and validation + test < 1):
+    if min(validation, test) < 0 or validation + test >= 1:
         raise ValueError(f"shares are {validation} and {test}; none may be negative, and some must be left to train")
     entries: list[Entry] = []
     left_out: list[tuple[Path, str]] = []
@@ -110,8 +110,15 @@ def import_dataset(
                 raise
             left_out.append((entry.scan, str(error)))
             continue
-        texts = {"source": entry.source or source, "licence": entry.licence or licence}
-        written.append(replace(entry, scan=place.absolute(), centroids=file.absolute(), **texts))
+        written.append(
+            replace(
+                entry,
+                scan=place.absolute(),
+                centroids=file.absolute(),
+                source=entry.source or source,
+                licence=entry.licence or licence,
+            )
+        )
         vertebrae.append(len(spine))
     if not written:
         reason = f"{left_out[0][0]}: {left_out[0][1]}" if left_out else "no scan was found"

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Final
 
 from spinefinder_fast.annotations import ENDINGS, Point, Points, centroids_source, find_centroids, read_points
-from spinefinder_fast.dataset.manifest import MANIFEST, Entry, read_manifest
+from spinefinder_fast.dataset.manifest import Entry, is_dataset, read_manifest
 from spinefinder_fast.dataset.masks import centroids_of_masks, is_mask_folder
 from spinefinder_fast.errors import AnnotationError
 from spinefinder_fast.geometry import Grid
@@ -69,7 +69,7 @@ def find_entries(folder: Path, patient_pattern: str | None = None) -> Found:
     scan's name, which is the folder's where the scan is called ``ct``.
 
     Args:
-        folder: searched; a ``dataset.csv`` in it decides everything but the patient.
+        folder: searched; a manifest, or a ``dataset.csv`` in it, decides everything but the patient.
         patient_pattern: regular expression, searched in the scan's name; its first group, or all of it, is the
             patient.
 
@@ -77,9 +77,8 @@ def find_entries(folder: Path, patient_pattern: str | None = None) -> Found:
         AnnotationError: as `read_manifest`.
         ScanError: ``E_NO_SCAN``, there is no such folder.
     """
-    if (folder / MANIFEST).is_file():
-        manifest = read_manifest(folder)
-        return Found(tuple(replace(e, patient=_matched(patient_pattern, e.scan) or e.patient) for e in manifest))
+    if is_dataset(folder):
+        return Found(with_patients(read_manifest(folder).entries, patient_pattern))
     every = find_scans([folder])
     scans = [scan for scan in every if not _is_mask(scan)]
     files: dict[Path, list[Path]] = {scan: [] for scan in scans}
@@ -100,6 +99,11 @@ def find_entries(folder: Path, patient_pattern: str | None = None) -> Found:
         else:
             without.append(scan)
     return Found(tuple(entries), tuple(without), tuple(strays))
+
+
+def with_patients(entries: Sequence[Entry], pattern: str | None) -> tuple[Entry, ...]:
+    """The entries, with the patient that `pattern` finds in the name of the scan, if it finds one."""
+    return tuple(replace(entry, patient=_matched(pattern, entry.scan) or entry.patient) for entry in entries)
 
 
 def read_any(path: Path, grid: Grid | None = None) -> Points:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from spinefinder_fast.annotations import Problem
 from spinefinder_fast.errors import AnnotationError
 from spinefinder_fast.files import write_bytes
 
@@ -109,6 +110,21 @@ def read_manifest(path: str | Path) -> Manifest:
         AnnotationError: ``E_NO_MANIFEST``, there is none; ``E_MANIFEST``, a column is missing, a split unknown, a
             needed field empty, or a scan listed twice, with the line.
     """
+    manifest, problems = read_lines(path)
+    if problems:
+        raise AnnotationError(problems[0].code, problems[0].message)
+    return manifest
+
+
+def read_lines(path: str | Path) -> tuple[Manifest, tuple[Problem, ...]]:
+    """Read the lines of a manifest that can be used, and what is wrong with the others.
+
+    Args:
+        path: the file, or a folder with a ``dataset.csv``.
+
+    Raises:
+        AnnotationError: ``E_NO_MANIFEST``, there is none; ``E_MANIFEST``, a column is missing.
+    """
     path = Path(path)
     path = path / MANIFEST if path.is_dir() else path
     try:
@@ -121,21 +137,28 @@ def read_manifest(path: str | Path) -> Manifest:
     if missing := [column for column in _COLUMNS[:4] if column not in (rows.fieldnames or ())]:
         raise AnnotationError("E_MANIFEST", f"{path}: has no column {', '.join(missing)}; needed are {_COLUMNS[:4]}")
     entries: list[Entry] = []
+    problems: list[Problem] = []
     seen: dict[Path, int] = {}
+
+    def wrong(message: str) -> None:
+        problems.append(Problem("E_MANIFEST", f"{path}, line {rows.line_num}: {message}", rows.line_num))
+
     for row in rows:
-        place = f"{path}, line {rows.line_num}"
         values = {column: (row.get(column) or "").strip() for column in _COLUMNS}
         if empty := [column for column in _COLUMNS[:4] if not values[column]]:
-            raise AnnotationError("E_MANIFEST", f"{place}: {', '.join(empty)} is empty")
+            wrong(f"{', '.join(empty)} is empty")
+            continue
         if values["split"] not in SPLITS:
-            raise AnnotationError("E_MANIFEST", f"{place}: split is {values['split']!r}; {', '.join(SPLITS)} are known")
+            wrong(f"split is {values['split']!r}; {', '.join(SPLITS)} are known")
+            continue
         scan, centroids = (Path(os.path.normpath(path.parent / values[column])) for column in _COLUMNS[:2])
         if scan in seen:
-            raise AnnotationError("E_MANIFEST", f"{place}: {scan} stands in line {seen[scan]} already")
+            wrong(f"{scan} stands in line {seen[scan]} already")
+            continue
         seen[scan] = rows.line_num
         patient, split, source, licence = (values[column] for column in _COLUMNS[2:])
         entries.append(Entry(scan, centroids, patient, split, source, licence, rows.line_num))
-    return Manifest(tuple(entries), path)
+    return Manifest(tuple(entries), path), tuple(problems)
 
 
 def write_manifest(path: Path, entries: Sequence[Entry]) -> Manifest:

@@ -151,7 +151,7 @@ def test_every_writer_is_read_back(tmp_path: Path, names, seed, codes, signs) ->
     ("name", "text", "code", "place"),
     [
         ("a.lml", "header\n1\tX9_center\t1\t2\t3\n", "E_LABELS", "line 2"),
-        ("a.lml", "header\n1 C1_c 1 2 3\n2 C1_c 1 2 3\n", "E_LABELS", "line 3: C1 occurs twice"),
+        ("a.lml", "header\n1 C1_c 1 2 3\n2 C1_c 1 2 3\n", "E_DUPLICATE", "line 3: C1 occurs twice, first in line 2"),
         ("a.lml", "header\n1 C1_c 1 2\n", "E_LABELS", "line 2"),
         ("a.lml", "header\n1 C1_c 1 2 nan\n", "E_LABELS", "line 2"),
         ("a.lml", "header\n1 c1_c 1 2 3\n", "E_LABELS", "line 2"),
@@ -169,7 +169,7 @@ def test_every_writer_is_read_back(tmp_path: Path, names, seed, codes, signs) ->
         ),
         ("a.mrk.json", '{"markups": [{"coordinateSystem": "IJK", "controlPoints": []}]}', "E_FRAME", "IJK"),
         ("a.csv", "name,x_lps_mm\nC1,2\n", "E_FORMAT", "y_lps_mm"),
-        ("a.csv", "name,x_lps_mm,y_lps_mm,z_lps_mm\nC1,1,2,3\nC1,1,2,3\n", "E_LABELS", "line 3"),
+        ("a.csv", "name,x_lps_mm,y_lps_mm,z_lps_mm\nC1,1,2,3\nC1,1,2,3\n", "E_DUPLICATE", "line 3"),
         ("a.txt", "", "E_FORMAT", "ends in none"),
     ],
 )
