@@ -25,8 +25,9 @@ def identify(volume: Volume, mask: NDArray[np.uint8], model: Model) -> Iterator[
     """The label of every voxel as the network regresses it, one sagittal slice after the other: no volume of labels
     is ever made.
 
-    Whole slices, with their neighbours as channels and padded to a multiple of 16, from the first to the last in which
-    a vertebra was detected. Rounding and the product with the mask are left to the aggregation.
+    Whole slices, with their neighbours (every k-th slice around them, where the model has a slice step of k) as
+    channels and padded to a multiple of 16, from the first to the last in which a vertebra was detected. Rounding and
+    the product with the mask are left to the aggregation.
 
     Args:
         volume: HU on the grid of the model.
@@ -40,11 +41,12 @@ def identify(volume: Volume, mask: NDArray[np.uint8], model: Model) -> Iterator[
     if not len(detected):
         return
     rows, columns = volume.array.shape[1:]
-    padding = ((TARGET, SLICES - 1 - TARGET), (0, -rows % MULTIPLE), (0, -columns % MULTIPLE))
+    step = model.slice_step
+    padding = ((TARGET * step, (SLICES - 1 - TARGET) * step), (0, -rows % MULTIPLE), (0, -columns % MULTIPLE))
     padded = np.pad(normalise(volume.array, model.intensity), padding, constant_values=padding_value(model.intensity))
     for i in range(int(detected[0]), int(detected[-1]) + 1):
-        # Padded slice i + TARGET is slice i, so the window i-TARGET .. of the scan starts at padded slice i.
-        window = torch.from_numpy(padded[None, i : i + SLICES]).to(model.device)
+        # Padded slice i + TARGET * step is slice i, so the window of slice i starts at padded slice i.
+        window = torch.from_numpy(padded[None, i : i + SLICES * step : step]).to(model.device)
         with torch.inference_mode():  # here and not around the loop, or whoever takes the slices would run in it too
             labels = model.identification(window)[0, 0, :rows, :columns].float().cpu()
         yield i, labels.numpy()

@@ -11,7 +11,8 @@ from stubs import labelled_scan, true_model
 from spinefinder_fast import Grid, Scan, locate, make_phantom
 from spinefinder_fast.detection import detect
 from spinefinder_fast.identification import identify
-from spinefinder_fast.volume import Volume
+from spinefinder_fast.networks.identification import SLICES, TARGET
+from spinefinder_fast.volume import AIR_HU, WINDOW_SCALE_HU, Volume
 
 
 @pytest.mark.parametrize(
@@ -103,6 +104,22 @@ def test_identification_skips_slices_outside_of_the_detection():
     assert list(found) == [2, 3, 4, 5, 6]
     assert all(found[i].dtype == np.float32 for i in found)
     assert np.stack(list(found.values())) == pytest.approx(labels[2:7], abs=1e-4)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_identification_is_fed_every_step_th_slice_around_its_target(step):
+    class Seen(torch.nn.Module):
+        def forward(self, x):
+            windows.append((x[0].mean(dim=(1, 2)) * WINDOW_SCALE_HU).round().tolist())
+            return x[:, :1]
+
+    windows = []
+    # A slice's HU are ten times its number; beside the scan there is air.
+    volume = Volume(np.full((9, 16, 16), 10 * np.arange(9)[:, None, None], np.float32), Grid.from_spacing((9, 16, 16)))
+    mask = np.ones(volume.array.shape, np.uint8)
+    list(identify(volume, mask, replace(true_model(), identification=Seen(), slice_step=step)))
+    shown = [[i + step * (k - TARGET) for k in range(SLICES)] for i in range(9)]
+    assert windows == [[10 * s if 0 <= s < 9 else AIR_HU for s in slices] for slices in shown]
 
 
 def test_who_takes_the_slices_keeps_recording_gradients():

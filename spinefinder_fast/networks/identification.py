@@ -11,10 +11,10 @@ FILTERS = (32, 64, 128, 256, 512)
 """Filters of the five levels in the paper; `width` scales them."""
 
 SLICES = 8
-"""Neighbouring sagittal slices that enter as channels."""
+"""Sagittal slices that enter as channels: neighbours in the paper, every k-th slice with a slice step of k."""
 
 TARGET = 4
-"""Which of them is labelled: the window of slice i is i-4 .. i+3."""
+"""Which of them is labelled: the window of slice i is i-4 .. i+3, or i-4k, i-3k .. i+3k."""
 
 BOTTOM_KERNEL = (5, 20)
 """Kernel of the lowest level: front-back, along the body. Half of the crop's 40 columns there: this is the context
@@ -26,13 +26,15 @@ class IdentificationNetwork(nn.Module):
 
     Args:
         width: factor on the number of filters of every level; 1 is the paper's network.
+        slice_step: from one slice of its input to the next, in slices; kept for whoever feeds it.
 
     Raises:
         ValueError: the width leaves a level without a filter.
     """
 
-    def __init__(self, width: float = 1.0) -> None:
+    def __init__(self, width: float = 1.0, slice_step: int = 1) -> None:
         super().__init__()
+        self.slice_step = slice_step
         self.unet = UNet(2, SLICES, 1, scaled(FILTERS, width), BOTTOM_KERNEL, last_kernel=1)
         # Begun near 0, the last ReLU can be born dead and never learn; the middle of the spine is far from its kink.
         nn.init.constant_(self.unet.last.bias, 13.0)  # type: ignore[arg-type]

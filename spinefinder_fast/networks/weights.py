@@ -39,6 +39,8 @@ class NetworkSpec:
         width: factor on the paper's numbers of filters.
         spacing_mm: isotropic grid it was trained on, mm.
         intensity: how HU become its input: ``"window"`` or ``"zscore"`` (see `volume.normalise`).
+        slice_step: from one of the identification's input slices to the next, in slices; 1 is the paper's. Neighbours
+            of 2 mm show 14 mm from left to right, and so no rib; every fourth slice shows where ribs begin and end.
 
     Raises:
         ValueError: one of them makes no sense.
@@ -48,6 +50,7 @@ class NetworkSpec:
     width: float
     spacing_mm: float
     intensity: Literal["window", "zscore"] = "window"
+    slice_step: int = 1
 
     def __post_init__(self) -> None:
         if self.kind not in ("detection", "identification"):
@@ -56,10 +59,16 @@ class NetworkSpec:
             raise ValueError(f"intensity is {self.intensity!r}; window or zscore is needed")
         if not (0 < self.width <= 8 and 0.2 <= self.spacing_mm <= 10):
             raise ValueError(f"width {self.width} and spacing {self.spacing_mm} mm must be in 0..8 and 0.2..10")
+        if self.slice_step < 1 or (self.slice_step > 1 and self.kind == "detection"):
+            raise ValueError(
+                f"slice_step is {self.slice_step}; 1 or more for identification, 1 for detection, is needed"
+            )
 
     def build(self) -> nn.Module:
         """The eager network, with fresh random weights."""
-        return DetectionNetwork(self.width) if self.kind == "detection" else IdentificationNetwork(self.width)
+        if self.kind == "detection":
+            return DetectionNetwork(self.width)
+        return IdentificationNetwork(self.width, self.slice_step)
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,7 @@ class Model:
         intensity: how HU become their input.
         device: where they are.
         id: short hash that names the weights in every result.
+        slice_step: from one of the identification's input slices to the next, in slices.
     """
 
     detection: nn.Module
@@ -81,6 +91,7 @@ class Model:
     intensity: Literal["window", "zscore"] = "window"
     device: str = "cpu"
     id: str = "unnamed"
+    slice_step: int = 1
 
 
 def save_network(network: nn.Module, spec: NetworkSpec, folder: Path, provenance: dict[str, Any] | None = None) -> None:
@@ -152,7 +163,8 @@ def load_network(kind: Kind, folder: Path = DEFAULT_FOLDER) -> tuple[nn.Module, 
     if entry is None:
         raise WeightsError("E_WEIGHTS_MISSING", f"{folder / MANIFEST} has no {kind} network; train one or reinstall")
     try:
-        spec = NetworkSpec(**{field.name: entry[field.name] for field in fields(NetworkSpec)})
+        # What a manifest does not know yet has the default: the paper's.
+        spec = NetworkSpec(**{field.name: entry[field.name] for field in fields(NetworkSpec) if field.name in entry})
         network = spec.build()
         file, expected = folder / entry["file"], entry["sha256"]
     except (KeyError, TypeError, ValueError) as error:
@@ -209,4 +221,5 @@ def load_model(folder: Path | str | None = None, device: str = "cpu") -> Model:
         intensity=of_detection.intensity,
         device=device,
         id="+".join(networks[kind]["sha256"][:8] for kind in ("detection", "identification")),
+        slice_step=of_identification.slice_step,
     )

@@ -63,8 +63,8 @@ class CropDataset(Dataset[Crop]):
     The crop ``(epoch, i)`` depends on the seed, the epoch and ``i`` alone: so a resumed run, one with another number of
     workers, and one that is spread over several processes, see the same crops.
 
-    Crops are (image, labels): detection (1, x, y, z) float32 and (x, y, z) uint8, identification (8, y, z) float32 and
-    (y, z) uint8 of the target slice.
+    Crops are (image, labels): detection (1, x, y, z) float32 and (x, y, z) uint8, identification (8, y, z) float32,
+    every ``slice_step``-th slice, and (y, z) uint8 of the target slice.
 
     Args:
         scans: where crops come from.
@@ -139,7 +139,7 @@ class CropDataset(Dataset[Crop]):
         self, source: _Source, about: int | None, rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         # The slices are drawn so that the TARGET may be any slice of the scan; what the window lacks is padding.
-        spacing = self.settings.spacing_mm
+        spacing, step = self.settings.spacing_mm, self.settings.slice_step
         enough = LABELLED_MM2 / spacing**2
         # A deformed crop needs what lies around it, or the padding would bleed in.
         halo = int(np.ceil(2 * self.settings.deform_sigma_mm / spacing)) if self.augment else 0
@@ -152,10 +152,10 @@ class CropDataset(Dataset[Crop]):
             tried = self._labels(source, (x, y - halo, z - halo), (1, *shape[1:]))[0]
             labelled = int(np.count_nonzero(tried[halo : halo + rows, halo : halo + columns]))
             if labelled > best:
-                best, origin, labels = labelled, (x - TARGET, y - halo, z - halo), tried
+                best, origin, labels = labelled, (x - TARGET * step, y - halo, z - halo), tried
             if labelled > enough:
                 break
-        image = self._image(source, origin, shape)[0]
+        image = self._image(source, origin, shape, step)[0]
         if halo:
             return self._deform(image, labels, self.settings.deform_sigma_mm / spacing, halo, rng)
         return image, labels
@@ -200,11 +200,15 @@ class CropDataset(Dataset[Crop]):
             labels[window] = source.annotation.window(first.tolist(), (last - first).tolist())
         return labels
 
-    def _image(self, source: _Source, origin: tuple[int, int, int], shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    def _image(
+        self, source: _Source, origin: tuple[int, int, int], shape: tuple[int, int, int], step: int = 1
+    ) -> NDArray[np.float32]:
+        # Of every `step`-th slice, those among which the first is.
+        place, phase = divmod(origin[0], step)
         patch: NDArray[np.float32] = extract_patches(
             # One thread: crops are made side by side, and beside the network.
-            source.array,
-            np.array([origin], np.int64),
+            source.array[phase::step],
+            np.array([(place, *origin[1:])], np.int64),
             shape,
             self._outside,
             normalisation=source.ramp,

@@ -25,6 +25,7 @@ class TrainingSettings:
         spacing_mm: isotropic grid to train on, mm.
         intensity: ``"window"`` (fixed HU window) or ``"zscore"`` (the published code).
         dense: ``"discs"`` (the paper) or ``"spheres"`` (the older baseline it is compared with).
+        slice_step: from one of identification's 8 slices to the next, in slices (see `NetworkSpec`); 1 is the paper's.
         crop: voxels of a training crop, (x, y, z); identification always takes 8 slices.
         samples_per_scan: crops drawn from each scan in each epoch.
         with_vertebrae: of those, how many must hold vertebra voxels (detection; every identification slab must).
@@ -57,6 +58,7 @@ class TrainingSettings:
     spacing_mm: float = 1.0
     intensity: Literal["window", "zscore"] = "window"
     dense: Literal["discs", "spheres"] = "discs"
+    slice_step: int = 1
     crop: tuple[int, int, int] = (64, 64, 80)
     samples_per_scan: int = 5
     with_vertebrae: int = 4
@@ -101,7 +103,7 @@ class TrainingSettings:
     @property
     def spec(self) -> NetworkSpec:
         """What the finished network will say of itself."""
-        return NetworkSpec(self.kind, self.width, self.spacing_mm, self.intensity)
+        return NetworkSpec(self.kind, self.width, self.spacing_mm, self.intensity, self.slice_step)
 
     def half(self, device: str) -> bool:
         """Whether to compute in bfloat16 on `device`."""

@@ -110,6 +110,8 @@ def score_pipeline(
         settings.spacing_mm,
         settings.intensity,
         device,
+        # The network's, not the settings': these may be of the detection.
+        slice_step=getattr(networks.get("identification"), "slice_step", 1),
     )
     pairs = []
     with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=settings.half(device)):

@@ -42,6 +42,25 @@ def test_a_model_is_both_networks_and_named_by_their_hashes(folder):
     assert model.detection(torch.zeros(1, 1, 16, 16, 16)).shape == (1, 2, 16, 16, 16)
 
 
+def test_the_slice_step_is_stored_and_without_one_it_is_the_papers(folder):
+    assert load_model(folder).slice_step == 1
+    wide = NetworkSpec("identification", 0.03125, 2.0, slice_step=4)
+    save_network(wide.build(), wide, folder)
+    network, spec = load_network("identification", folder)
+    assert spec == wide
+    assert network.slice_step == load_model(folder).slice_step == 4
+    manifest = read_manifest(folder)
+    del manifest["networks"]["identification"]["slice_step"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert load_model(folder).slice_step == 1
+
+
+@pytest.mark.parametrize(("kind", "step"), [("identification", 0), ("detection", 2)])
+def test_a_slice_step_that_makes_no_sense_is_named(kind, step):
+    with pytest.raises(ValueError, match=f"slice_step is {step}"):
+        NetworkSpec(kind, 0.25, 2.0, slice_step=step)
+
+
 def test_any_flipped_bit_is_refused(folder):
     file = folder / "detection.safetensors"
     data = bytearray(file.read_bytes())

@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from spinefinder_fast.discs import dense_labels
+from spinefinder_fast.identification import identify
 from spinefinder_fast.kernels.stitch import AS_IT_IS
 from spinefinder_fast.networks.identification import SLICES, TARGET
+from spinefinder_fast.networks.weights import Model
 from spinefinder_fast.training.samples import BatchOrder, CropDataset, batches, steps_per_epoch
 from spinefinder_fast.training.settings import PAPER
+from spinefinder_fast.volume import Volume
 
 DETECTION = replace(PAPER["detection"], crop=(16, 16, 32), spacing_mm=4.0)
 IDENTIFICATION = replace(PAPER["identification"], crop=(8, 32, 48), spacing_mm=4.0, samples_per_scan=6)
@@ -123,6 +126,34 @@ def test_a_mirrored_slab_is_still_labelled_at_its_target_slice(make_scan, scan):
         assert set(np.unique(labels)) <= set(np.unique(truth[x]))
         assert (labels > 0).any()
     assert steps == {1, -1}
+
+
+@pytest.mark.parametrize("step", [1, 3, 4])
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_slab_is_what_identification_is_fed_at_its_place(make_scan, step, flip):
+    class Seen(torch.nn.Module):
+        def forward(self, x):
+            fed.append(x[0].clone())
+            return x[:, :1]
+
+    fed = []
+    made = make_scan()
+    shape = (made.array.shape[0], 32, 48)
+    scan = make_scan(array=np.random.default_rng(0).integers(-900, 1400, shape).astype(np.int16))
+    array = scan.array[::-1] if flip else scan.array
+    volume = Volume(np.array(array, np.float32), scan.grid)
+    model = Model(torch.nn.Identity(), Seen(), 4.0, slice_step=step)
+    list(identify(volume, np.ones(shape, np.uint8), model))
+    # As high and wide as the scan, a slab can only differ in its slices.
+    settings = replace(IDENTIFICATION, crop=(8, 32, 48), slice_step=step, deform_sigma_mm=0.0, flip=flip)
+    truth = whole_labels(scan)[::-1] if flip else whole_labels(scan)
+    places = set()
+    for image, labels in (CropDataset([scan], replace(settings, seed=seed))[0, 0] for seed in range(30)):
+        places |= (found := {x for x, window in enumerate(fed) if torch.equal(window, image)})
+        # Without a match this one was not turned.
+        assert len(found) == 1 or (flip and not found)
+        assert all((labels.numpy() == truth[x]).all() for x in found)
+    assert len(places) > 3
 
 
 def test_a_scan_smaller_than_the_crop_is_padded(make_scan, scan):

@@ -45,6 +45,8 @@ def test_an_unknown_setting_is_named(tmp_path):
         ("detection", "crop = [64, 64, 81]"),
         ("identification", "crop = [16, 80, 320]"),
         ("identification", "spacing_mm = -1"),
+        ("identification", "slice_step = 0"),
+        ("detection", "slice_step = 4"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_named(tmp_path, kind, change):
