@@ -17,6 +17,7 @@ from spinefinder_fast.discs import dense_labels
 from spinefinder_fast.errors import OutputError, SpinefinderError
 from spinefinder_fast.files import make_folder
 from spinefinder_fast.pipeline import locate
+from spinefinder_fast.procedure import FAITHFUL, Procedure
 from spinefinder_fast.report import (
     ScanResult,
     draw_spine,
@@ -29,7 +30,6 @@ from spinefinder_fast.scan import LABELMAP_SUFFIX, Scan, read_scan, scan_name
 from spinefinder_fast.spine import Spine
 
 if TYPE_CHECKING:
-    from spinefinder_fast.centroids import Threshold
     from spinefinder_fast.networks.weights import Model
 
 
@@ -74,7 +74,7 @@ def predict_batch(
     folder: Path,
     model: Model,
     *,
-    threshold: Threshold = "in_view",
+    procedure: Procedure = FAITHFUL,
     label_map: bool = False,
     picture: bool = True,
 ) -> Iterator[tuple[ScanResult, Spine | None]]:
@@ -87,7 +87,7 @@ def predict_batch(
         paths: from `scan.find_scans`.
         folder: for the results; made where it is missing.
         model: loaded once, used for all.
-        threshold: see `centroids.aggregate`.
+        procedure: how the networks are run and their votes counted.
         label_map: write the dense labels too.
         picture: draw the picture too.
 
@@ -108,7 +108,7 @@ def predict_batch(
             (folder / (name + ending)).unlink(missing_ok=True)
         try:
             scan = read_scan(path)
-            spine = replace(locate(scan, model, threshold=threshold), source=name)
+            spine = replace(locate(scan, model, procedure=procedure), source=name)
             _write(scan, spine, folder, name, label_map, picture)
             warnings = spine.warnings if len(spine) else (*spine.warnings, "no vertebra found")
             if warnings:

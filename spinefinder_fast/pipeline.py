@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
-from spinefinder_fast.centroids import Threshold, aggregate
+from spinefinder_fast.centroids import aggregate
 from spinefinder_fast.detection import detect
 from spinefinder_fast.identification import identify
 from spinefinder_fast.networks.weights import Model, load_model
+from spinefinder_fast.procedure import FAITHFUL, Procedure
 from spinefinder_fast.scan import Scan, read_scan
 from spinefinder_fast.spine import Spine
 from spinefinder_fast.volume import resample
@@ -20,13 +22,13 @@ from spinefinder_fast.volume import resample
 T = TypeVar("T")
 
 
-def locate(scan: str | Path | Scan, model: Model | None = None, *, threshold: Threshold = "in_view") -> Spine:
+def locate(scan: str | Path | Scan, model: Model | None = None, *, procedure: Procedure = FAITHFUL) -> Spine:
     """Find and name the vertebrae in a CT scan.
 
     Args:
         scan: a NIfTI, NRRD or MHA file, a folder of one DICOM series, or a `Scan` already read.
         model: from `load_model`; None for the weights of the package, loaded once and kept.
-        threshold: how many votes make a vertebra, see `centroids.aggregate`.
+        procedure: how the networks are run and their votes counted.
 
     Returns:
         The labelled centroids in LPS mm; ``.voxels()`` gives them in the voxels of the file.
@@ -41,17 +43,22 @@ def locate(scan: str | Path | Scan, model: Model | None = None, *, threshold: Th
     clock.lap("load")
     volume = resample(scan, model.spacing_mm)
     clock.lap("resample")
-    mask = detect(volume, model)
+    mask = detect(volume, model, procedure.tiling)
     clock.lap("detect")
     labels = clock.timed("identify", identify(volume, mask, model))
-    vertebrae = aggregate(labels, mask, volume.grid, threshold)
+    vertebrae = aggregate(labels, mask, volume.grid, procedure.threshold, procedure.centre)
     clock.lap("aggregate")
     return Spine(
         vertebrae=tuple(vertebrae),
         grid=scan.file_grid,
         source=scan.name,
         warnings=scan.warnings,
-        details={"weights": model.id, "spacing_mm": model.spacing_mm, "threshold": threshold, "seconds": clock.laps},
+        details={
+            "weights": model.id,
+            "spacing_mm": model.spacing_mm,
+            "procedure": asdict(procedure),
+            "seconds": clock.laps,
+        },
     )
 
 

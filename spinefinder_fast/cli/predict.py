@@ -18,6 +18,8 @@ def predict(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")],
     weights: Annotated[Path | None, typer.Option(help="Folder of weights; the package's own by default.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    tiling: Annotated[str, typer.Option(help="Of detection: faithful, or large (a third of the work).")] = "faithful",
+    centre: Annotated[str, typer.Option(help="Of votes: median, mean, geometric_median or mean_shift.")] = "median",
     threshold: Annotated[str, typer.Option(help="in_view, or paper for Eq. 3 as it stands.")] = "in_view",
     label_map: Annotated[bool, typer.Option("--label-map", help="Write the dense labels as NIfTI too.")] = False,
     picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Write a PNG of each spine.")] = True,
@@ -31,11 +33,14 @@ def predict(
 
     from spinefinder_fast.batch import predict_batch
     from spinefinder_fast.networks.weights import load_model
+    from spinefinder_fast.procedure import Procedure
     from spinefinder_fast.report import batch_table, centroid_table, write_batch_csv
     from spinefinder_fast.scan import find_scans
 
-    if threshold not in ("in_view", "paper"):
-        stop(f"--threshold is {threshold!r}; in_view or paper is wanted", 2)
+    try:
+        procedure = Procedure(tiling, centre, threshold)  # type: ignore[arg-type]
+    except ValueError as error:
+        stop(f"--{error}", 2)
     try:
         paths = find_scans(inputs)
     except OSError as error:
@@ -51,7 +56,7 @@ def predict(
             paths,
             output,
             model,
-            threshold=threshold,  # type: ignore[arg-type]
+            procedure=procedure,
             label_map=label_map,
             picture=picture,
         ):

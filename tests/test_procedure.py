@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+from stubs import labelled_scan, true_model
+
+from spinefinder_fast import locate, make_phantom
+from spinefinder_fast.procedure import FAITHFUL, Procedure
+
+
+@pytest.mark.parametrize(
+    ("choice", "says"),
+    [
+        ({"tiling": "huge"}, "tiling is 'huge'; faithful or large is needed"),
+        ({"centre": "middle"}, "centre is 'middle'; median, mean, geometric_median or mean_shift is needed"),
+        ({"threshold": 0.5}, "threshold is 0.5; in_view or paper is needed"),
+    ],
+)
+def test_a_choice_that_there_is_not(choice, says):
+    with pytest.raises(ValueError, match=says):
+        Procedure(**choice)
+
+
+def test_the_choices_reach_the_stages(monkeypatch):
+    phantom = make_phantom("L1", "L3", spacing_mm=2.0, fov_mm=(80, 80))
+    scan = labelled_scan(phantom.spine, phantom.grid)
+    seen = {}
+    for stage in ("detect", "aggregate"):
+        stage_itself = getattr(__import__("spinefinder_fast.pipeline", fromlist=[stage]), stage)
+
+        def spy(*arguments, stage=stage, stage_itself=stage_itself):
+            seen[stage] = arguments
+            return stage_itself(*arguments)
+
+        monkeypatch.setattr(f"spinefinder_fast.pipeline.{stage}", spy)
+    faithful = locate(scan, true_model(2.0))
+    assert faithful.details["procedure"] == {"tiling": "faithful", "centre": "median", "threshold": "in_view"}
+    assert (seen["detect"][2], *seen["aggregate"][3:]) == ("faithful", "in_view", "median")
+    other = locate(scan, true_model(2.0), procedure=Procedure("large", "mean", "paper"))
+    assert (seen["detect"][2], *seen["aggregate"][3:]) == ("large", "paper", "mean")
+    # Networks that know the truth see one voxel alone, so the tiling changes nothing, and the mean little.
+    assert other.names == faithful.names
+    assert abs(other.lps() - faithful.lps()).max() < 3
+    assert Procedure() == FAITHFUL
