@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from spinefinder_fast.annotations import ENDINGS, centroids_source, find_centroids, read_centroids
 from spinefinder_fast.dataset import SPLITS, is_dataset, read_manifest
+from spinefinder_fast.dataset.layouts import case_of, case_of_scan
 from spinefinder_fast.errors import AnnotationError
 from spinefinder_fast.evaluation.cases import Case
 from spinefinder_fast.scan import find_scans, read_grid, scan_name
@@ -34,7 +34,7 @@ class Cases:
 def read_cases(predictions: str | Path, truth: str | Path, split: str = "test") -> Cases:
     """Read predictions and the truth, and pair them by the name of the scan.
 
-    Names are compared without what VerSe appends (``_ct``, ``_seg-subreg``, ``_seg-vert``). Where a scan has files in
+    Names are compared without what data sets append (``_ct``, ``_seg-vert``, ``_msk`` ...). Where a scan has files in
     several formats, the first of VerSe JSON, Slicer markups, ``.lml`` and CSV is read. Formats that need the scan
     itself find it by its name anywhere in the folder of the ground truth.
 
@@ -84,7 +84,7 @@ def _of_dataset(predicted: dict[str, Path], truth: Path, split: str) -> tuple[li
     cases: list[Case] = []
     used: dict[str, str] = {}
     # The names that `predict` gives to the results of these scans.
-    names = [_case(name) for name in result_names([entry.scan for entry in entries])]
+    names = [case_of(name) for name in result_names([entry.scan for entry in entries])]
     for entry, name in zip(entries, names, strict=True):
         grid = read_grid(entry.scan)
         # Other scans beside them may have made `predict` put more folders, or fewer, before the name.
@@ -100,18 +100,14 @@ def _of_dataset(predicted: dict[str, Path], truth: Path, split: str) -> tuple[li
 def _longer_names(scan: Path) -> Iterator[str]:
     parents = scan.absolute().parent.parts[1:]
     for depth in range(len(parents) + 1):
-        yield _case("_".join((*parents[len(parents) - depth :], scan_name(scan))))
-
-
-def _case(name: str) -> str:
-    return re.sub(r"(_ct|_seg(-[a-z]+)?)$", "", name)
+        yield case_of("_".join((*parents[len(parents) - depth :], scan_name(scan))))
 
 
 def _by_case(folder: Path) -> dict[str, Path]:
     """The file to read for each scan."""
     cases: dict[str, Path] = {}
     for path in sorted(find_centroids(folder), key=lambda p: (_rank(p), p)):
-        case = _case(centroids_source(path))
+        case = case_of(centroids_source(path))
         if case not in cases:
             cases[case] = path
         elif _rank(cases[case]) == _rank(path):
@@ -137,5 +133,5 @@ def _read(path: Path, case: str, scans: list[Path]) -> Spine:
 
 def _scans_of(case: str, path: Path, scans: list[Path]) -> list[Path]:
     """The scans of that name: those beside the file of centroids, or else wherever they are."""
-    own = [scan for scan in scans if scan_name(scan).removesuffix("_ct") == case]
+    own = [scan for scan in scans if case_of_scan(scan) == case]
     return [scan for scan in own if scan.parent == path.parent] or own

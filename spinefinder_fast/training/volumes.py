@@ -21,15 +21,13 @@ from numpy.typing import NDArray
 from spinefinder_fast import anatomy
 from spinefinder_fast.annotations import ENDINGS, read_centroids
 from spinefinder_fast.dataset import Entry, is_dataset, read_manifest
+from spinefinder_fast.dataset.layouts import find_entries
 from spinefinder_fast.errors import AnnotationError, OutputError
 from spinefinder_fast.files import make_folder
 from spinefinder_fast.geometry import Grid
-from spinefinder_fast.scan import find_scans, read_scan, scan_name
+from spinefinder_fast.scan import read_scan, scan_name
 from spinefinder_fast.spine import Spine
 from spinefinder_fast.volume import Volume, resample
-
-MASK_ENDINGS: Final = ("_seg", "_msk", "_seg-vert_msk")
-"""Of the names of VerSe's masks, which lie beside its scans."""
 
 _FORMAT: Final = "1"
 """Of the stored volumes; another one makes all of them anew."""
@@ -85,7 +83,8 @@ def entries_of(data: Sequence[Path], split: str) -> list[Entry]:
     """The scans that some paths name, for one split.
 
     A data set (a ``dataset.csv``, or a folder with one) gives its scans of that split. Any other folder gives all scans
-    below it that have centroids beside them, each its own patient; masks of VerSe are passed over.
+    in it, in any layout that `dataset.find_entries` knows; where its folders are named after several splits, those of
+    the one.
 
     Raises:
         AnnotationError: a scan has no centroids; the manifest is wrong or holds a patient in two splits.
@@ -96,28 +95,22 @@ def entries_of(data: Sequence[Path], split: str) -> list[Entry]:
             manifest = read_manifest(path)
             manifest.check_split()
             entries += manifest.of_split(split)
-        else:
-            scans = [p for p in find_scans([path]) if not scan_name(p).endswith(MASK_ENDINGS)]
-            entries += [Entry(scan, annotation_of(scan), str(scan), split) for scan in scans]
+            continue
+        found = find_entries(path)
+        if found.without:
+            raise AnnotationError(
+                "E_NO_ANNOTATION", f"{found.without[0]} has no centroids; a file such as NAME.lml beside it is needed"
+            )
+        several = len({entry.split for entry in found.entries}) > 1
+        for entry in found.entries:
+            if not entry.centroids.name.lower().endswith(ENDINGS):
+                raise AnnotationError(
+                    "E_NO_ANNOTATION",
+                    f"{entry.scan} has masks alone; `spinefinder dataset import` makes centroids of them",
+                )
+            if not several or entry.split == split:
+                entries.append(replace(entry, split=split))
     return entries
-
-
-def annotation_of(scan: Path) -> Path:
-    """The file of centroids beside a scan: ``NAME.lml`` and so on, where VerSe's NAME ends before ``_ct`` and may go on
-    with ``_seg-...``.
-
-    Raises:
-        AnnotationError: there is none.
-    """
-    name = scan_name(scan)
-    case = name.removesuffix("_ct")
-    beside = [scan.parent / (n + ending) for n in (name, case) for ending in ENDINGS]
-    for path in (*beside, *sorted(scan.parent.glob(f"{case}_seg-*_ctd.json"))):
-        if path.is_file():
-            return path
-    raise AnnotationError(
-        "E_NO_ANNOTATION", f"{scan} has no centroids beside it; {beside[0].name} or another is needed"
-    )
 
 
 def load_training_scans(

@@ -14,7 +14,7 @@ from spinefinder_fast.report import write_lml, write_verse_json
 from spinefinder_fast.scan import write_nifti
 from spinefinder_fast.spine import Vertebra
 from spinefinder_fast.training import volumes
-from spinefinder_fast.training.volumes import annotation_of, entries_of, load_training_scans
+from spinefinder_fast.training.volumes import entries_of, load_training_scans
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +108,21 @@ def test_verse_names_are_found_and_masks_passed_over(tmp_path, phantom):
     assert (found.scan.name, found.centroids.name) == ("sub-a_ct.nii.gz", "sub-a_seg-subreg_ctd.json")
 
 
+def test_folders_named_after_splits_are_kept_apart(tmp_path, phantom):
+    for split, name in (("train", "a"), ("test", "b"), ("validation", "c")):
+        entry(tmp_path / split, phantom, name)
+    assert [e.patient for e in entries_of([tmp_path], "train")] == ["a"]
+    assert [e.patient for e in entries_of([tmp_path], "validation")] == ["c"]
+    # Whoever names one of them means it.
+    assert [(e.patient, e.split) for e in entries_of([tmp_path / "test"], "validation")] == [("b", "validation")]
+
+
 def test_a_scan_without_centroids_is_named(tmp_path, phantom):
     write_nifti(tmp_path / "lonely.nii.gz", phantom.array, phantom.grid)
     with pytest.raises(AnnotationError, match=r"lonely.nii.gz has no centroids"):
-        annotation_of(tmp_path / "lonely.nii.gz")
+        entries_of([tmp_path], "train")
+    write_nifti(tmp_path / "lonely_seg-vert_msk.nii.gz", phantom.tissue, phantom.grid)
+    with pytest.raises(AnnotationError, match=r"lonely.nii.gz has masks alone.*dataset import"):
+        entries_of([tmp_path], "train")
     with pytest.raises(AnnotationError, match="E_NO_SCAN"):
         load_training_scans([], 4.0, tmp_path / "store")
