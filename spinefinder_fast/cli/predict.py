@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +15,11 @@ from spinefinder_fast.cli.app import app, device_of, stop
 
 @app.command()
 def predict(
-    inputs: Annotated[list[Path], typer.Argument(help="Scans: NIfTI, NRRD, MHA, DICOM folders, or folders of them.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(help="Scans: NIfTI, NRRD, MHA, DICOM folders, folders of them, or a data set.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")],
+    split: Annotated[str | None, typer.Option(help="Of a data set: train, validation or test; all by default.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder of weights; the package's own by default.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     tiling: Annotated[str, typer.Option(help="Of detection: faithful, or large (a third of the work).")] = "faithful",
@@ -35,14 +39,13 @@ def predict(
     from spinefinder_fast.networks.weights import load_model
     from spinefinder_fast.procedure import Procedure
     from spinefinder_fast.report import batch_table, centroid_table, write_batch_csv
-    from spinefinder_fast.scan import find_scans
 
     try:
         procedure = Procedure(tiling, centre, threshold)  # type: ignore[arg-type]
     except ValueError as error:
         stop(f"--{error}", 2)
     try:
-        paths = find_scans(inputs)
+        paths = _scans(inputs, split)
     except OSError as error:
         stop(f"[E_UNREADABLE] {error.filename}: {error.strerror}", 5)
     if not paths:
@@ -72,3 +75,21 @@ def predict(
     console.print(batch_table(results))
     done = sum(spine is not None for spine in spines)
     raise SystemExit(0 if done == len(results) else 8 if done else 4)
+
+
+def _scans(inputs: Sequence[Path], split: str | None) -> list[Path]:
+    from spinefinder_fast.dataset import SPLITS, is_dataset, read_manifest
+    from spinefinder_fast.scan import find_scans
+
+    if split not in (None, *SPLITS):
+        stop(f"--split is {split!r}; {', '.join(SPLITS)} are known", 2)
+    if split and not any(map(is_dataset, inputs)):
+        stop(f"--split {split}: no input is a data set; name a dataset.csv, or a folder with one", 2)
+    scans: set[Path] = set()
+    for path in inputs:
+        if is_dataset(path):
+            manifest = read_manifest(path)
+            scans.update(entry.scan for entry in (manifest.of_split(split) if split else manifest))
+        else:
+            scans.update(find_scans([path]))
+    return sorted(scans)

@@ -14,6 +14,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from spinefinder_fast import Grid, make_phantom
 from spinefinder_fast.annotations import read_centroids
+from spinefinder_fast.dataset import Entry, write_manifest
 from spinefinder_fast.scan import write_nifti
 
 ENDINGS = ("_ctd.json", ".csv", ".mrk.json", ".png")
@@ -63,6 +64,26 @@ def test_bad_files_do_not_stop_the_batch_and_are_named(command, write_scan, trut
     assert "E_TRUNCATED" in rows["cut"]["message"]
     for name in ("cut", "good", "text"):
         assert name in done.out
+
+
+@pytest.mark.usefixtures("truth_networks")
+def test_a_data_set_gives_its_scans_or_those_of_a_split(command, write_scan, tmp_path):
+    entries = []
+    for name, split in (("a", "train"), ("b", "test"), ("gone", "test")):
+        scan = write_scan(tmp_path / "elsewhere" / f"{name}.nii.gz")
+        entries.append(Entry(scan, scan.with_name(f"{name}_ctd.json"), name, split))
+    entries[2].scan.unlink()
+    (tmp_path / "data").mkdir()
+    write_manifest(tmp_path / "data" / "dataset.csv", entries)
+    done = command("predict", tmp_path / "data", "--split", "test", "-o", tmp_path / "out", "--no-picture")
+    assert done.code == 8
+    assert {name: row["status"] for name, row in summary(tmp_path / "out").items()} == {"b": "ok", "gone": "refused"}
+    done = command("predict", tmp_path / "data" / "dataset.csv", "-o", tmp_path / "all", "--no-picture")
+    assert set(summary(tmp_path / "all")) == {"a", "b", "gone"}
+    for inputs, split, says in ((tmp_path / "data", "tset", "tset"), (tmp_path / "elsewhere", "test", "dataset.csv")):
+        done = command("predict", inputs, "--split", split, "-o", tmp_path / "none")
+        assert done.code == 2
+        assert says in done.err
 
 
 @pytest.mark.usefixtures("truth_networks")
