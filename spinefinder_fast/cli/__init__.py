@@ -3,13 +3,14 @@
 instant.
 
 Exit codes are part of the interface: 0 all done, 1 our bug, 2 usage, 3 no scan found, 4 scans found but none done,
-5 input missing or unreadable, 6 output folder or device unusable, 7 weights unusable, 8 some scans done and some not.
+5 input missing or unreadable, 6 output folder or device unusable, 7 weights unusable, 8 some scans done and some not,
+9 a data set has errors.
 """
 
 from __future__ import annotations
 
 # The order is that of `--help`.
-from spinefinder_fast.cli import evaluate, phantom, predict, train  # noqa: F401
+from spinefinder_fast.cli import ablate, dataset, evaluate, phantom, predict, train  # noqa: F401
 from spinefinder_fast.cli.app import app, stop
 
 

@@ -34,7 +34,9 @@ code                what was found
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -50,6 +52,7 @@ from spinefinder_fast.annotations import Point
 from spinefinder_fast.dataset.layouts import case_of_scan, find_entries, read_any, with_patients
 from spinefinder_fast.dataset.manifest import Entry, Manifest, is_dataset, read_lines
 from spinefinder_fast.errors import AnnotationError, GeometryError, ScanError, SpinefinderError
+from spinefinder_fast.files import write_bytes
 from spinefinder_fast.geometry import ras_from_lps
 from spinefinder_fast.scan import Scan, read_scan
 from spinefinder_fast.spine import Spine
@@ -142,7 +145,7 @@ def audit(
         track: goes through the scans, and may show how far it is.
 
     Raises:
-        ScanError: ``E_NO_SCAN``, a folder does not exist, or there is no scan in any.
+        ScanError: ``E_NO_SCAN``, a folder does not exist.
     """
     findings: list[Finding] = []
     entries: list[Entry] = []
@@ -159,8 +162,6 @@ def audit(
                 continue
             places[entry.scan] = (manifest or entry.scan, entry.line)
             entries.append(entry)
-    if not entries and not findings:
-        raise ScanError("E_NO_SCAN", "there is no scan to check")
     findings += _patients(entries, places)
     vertebrae = 0
     images: dict[str, Entry] = {}
@@ -178,6 +179,19 @@ def audit(
             findings += check_points(entry.centroids, points, scan)
         vertebrae += len(points)
     return Audit(tuple(sorted(findings, key=lambda f: (str(f.file), f.line))), len(entries), vertebrae)
+
+
+def write_findings(path: Path, findings: Iterable[Finding]) -> None:
+    """Write findings as CSV.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["severity", "code", "file", "line", "scan", "message"])
+    writer.writerows([f.severity, f.code, f.file, f.line or "", f.scan, f.message] for f in findings)
+    write_bytes(path, text.getvalue().encode())
 
 
 def _list(folder: Path, pattern: str | None) -> tuple[tuple[Entry, ...], list[Finding], Path | None]:

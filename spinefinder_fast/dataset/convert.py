@@ -12,7 +12,7 @@ import numpy as np
 
 from spinefinder_fast.dataset.layouts import case_of_scan, find_entries, read_any
 from spinefinder_fast.dataset.manifest import MANIFEST, Entry, Manifest, write_manifest
-from spinefinder_fast.errors import AnnotationError, SpinefinderError
+from spinefinder_fast.errors import AnnotationError, ScanError, SpinefinderError
 from spinefinder_fast.files import make_folder, write_bytes
 from spinefinder_fast.report import write_csv, write_lml, write_markups, write_verse_json
 from spinefinder_fast.scan import Scan, read_scan, write_nifti
@@ -38,11 +38,13 @@ class Imported:
         manifest: as it was written.
         vertebrae: number of centroids of each of its entries.
         left_out: scans that are not in it, and why, in one line.
+        warnings: centroid files of which not everything is in it, and what, in one line.
     """
 
     manifest: Manifest
     vertebrae: tuple[int, ...]
     left_out: tuple[tuple[Path, str], ...]
+    warnings: tuple[tuple[Path, str], ...] = ()
 
 
 def import_dataset(
@@ -78,8 +80,9 @@ def import_dataset(
 
     Raises:
         ValueError: `form` is unknown or a share is impossible.
-        AnnotationError: ``E_NO_CENTROIDS``, nothing can be imported, with the first reason.
-        ScanError: ``E_NO_SCAN``, a source does not exist or holds no scan.
+        AnnotationError: ``E_NO_CENTROIDS``, nothing can be imported, with the first reason; ``E_MANIFEST``, a manifest
+            among the sources cannot be used.
+        ScanError: ``E_NO_SCAN``, a source does not exist, or no scan is in any.
         OutputError: something cannot be written.
     """
     if form not in FORMATS:
@@ -92,10 +95,12 @@ def import_dataset(
         found = find_entries(folder, patient_pattern)
         entries += found.entries
         left_out += [(scan, "has no centroids") for scan in found.without]
+    if not entries and not left_out:
+        raise ScanError("E_NO_SCAN", "there is no scan to import")
     make_folder(output)
     ending, write = FORMATS[form]
     names = _names(entries)
-    written, vertebrae = [], []
+    written, vertebrae, warnings = [], [], []
     for entry, name in zip(entries, names, strict=True):
         try:
             scan = read_scan(entry.scan)
@@ -120,11 +125,11 @@ def import_dataset(
             )
         )
         vertebrae.append(len(spine))
+        warnings += [(entry.centroids, warning) for warning in spine.warnings]
     if not written:
-        reason = f"{left_out[0][0]}: {left_out[0][1]}" if left_out else "no scan was found"
-        raise AnnotationError("E_NO_CENTROIDS", f"nothing could be imported; {reason}")
+        raise AnnotationError("E_NO_CENTROIDS", f"nothing could be imported; {left_out[0][0]}: {left_out[0][1]}")
     manifest = write_manifest(output.absolute() / MANIFEST, _with_splits(written, validation, test, seed))
-    return Imported(manifest, tuple(vertebrae), tuple(left_out))
+    return Imported(manifest, tuple(vertebrae), tuple(left_out), tuple(warnings))
 
 
 def _read(entry: Entry, scan: Scan, name: str) -> Spine:

@@ -5,15 +5,16 @@ Annotated centroids are centres of vertebral BODIES. The centre of a mask lies w
 the arch and its processes: 12 mm behind it in the trunk, 7 mm in the neck. What tells the body from the rest is that
 it is thick in every direction, and the rest is thin in at least one:
 
-1. Of the mask the largest connected piece is kept. Masks of vertebrae that the border cuts have stray voxels
-   elsewhere.
+1. Of the mask the largest connected piece is kept, and with it pieces of a fifth of its size: thin pedicles can be
+   missing in a mask. Smaller ones are stray voxels; masks of vertebrae that the border cuts have them elsewhere.
 2. Voxels deeper in the mask than 0.6 of the deepest are kept, which is an erosion by a ball that is thicker than the
-   pedicles. Of the pieces the largest is the core of the body. The deepest voxel does not say which it is: a
-   fractured body can be thinner than a facet joint.
+   pedicles. Of the pieces the largest is the core of the body, as long as it lies in the middle between left and right:
+   a fractured body, or one of the neck, can be smaller than a facet joint. The deepest voxel does not say which it is.
 3. The core is dilated by the same ball within the mask, which gives the body back its flat ends but not the arch. What
    is eroded and not given back would pull the centre towards the thickest part of the body.
 4. A thick pedicle may still have held. A body is convex but for its waist, and a body with an arch is not: while
-   the result fills less than 0.72 of its convex hull, the ball grows.
+   the result fills less than 0.72 of its convex hull, the ball grows, but not past the thickness of the body. What
+   is most solid of all counts.
 5. The centre of mass is the point.
 
 C1 has no body: its point is the centre of its whole ring. C2 is the same as every other: the dens is thick, so the
@@ -43,6 +44,11 @@ _PREFIX: Final = "vertebrae_"
 _ENDING: Final = ".nii.gz"
 _BALLS: Final = (0.6, 0.65, 0.7, 0.75, 0.8)
 _SOLID: Final = 0.72
+_STRAY: Final = 0.2
+_KEPT: Final = 0.4
+_CORE: Final = 0.3
+_OFF_MIDDLE: Final = 0.4
+"""How far to the side of a mask's middle the core may lie, relative to the diameter of a body: less than a facet."""
 _FINEST_MM: Final = 0.7
 """Masks finer than this are thinned first: it costs a tenth of a millimetre and saves most of the time."""
 _SMALLEST_BODY: Final = 0.25
@@ -69,9 +75,10 @@ def body_centroid(mask: NDArray[np.bool_], grid: Grid, name: str) -> tuple[float
         return None
     step = [max(1, round(_FINEST_MM / s)) for s in grid.spacing_mm]
     start = [s.start for s in found[0]]
-    part = _largest(np.pad(mask[found[0]][:: step[0], :: step[1], :: step[2]], 1))
+    part = _without_strays(np.pad(mask[found[0]][:: step[0], :: step[1], :: step[2]], 1))
     spacing = np.multiply(step, grid.spacing_mm)
-    body = part if name == "C1" else _body(part, spacing, _BALLS[:1] if name == "C2" else _BALLS)
+    left = grid.affine[0, :3] * step / (_OFF_MIDDLE * _diameter_mm(name))
+    body = part if name == "C1" else _body(part, spacing, left, _BALLS[:1] if name == "C2" else _BALLS)
 
     def centre(of: NDArray[np.bool_]) -> NDArray[np.float64]:
         return grid.to_lps((np.argwhere(of).mean(axis=0) - 1) * step + start)
@@ -153,22 +160,46 @@ def _label_map(path: Path) -> Any:
             yield anatomy.VERSE_NAMES[number], labels == number, stored.grid
 
 
-def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _without_strays(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     pieces, n = ndimage.label(mask, np.ones((3, 3, 3)))
     if n <= 1:
         return mask
-    return np.asarray(pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:]))
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    return np.asarray((sizes >= _STRAY * sizes.max())[pieces])
 
 
-def _body(mask: NDArray[np.bool_], spacing: NDArray[np.float64], balls: tuple[float, ...]) -> NDArray[np.bool_]:
+def _body(
+    mask: NDArray[np.bool_], spacing: NDArray[np.float64], left: NDArray[np.float64], balls: tuple[float, ...]
+) -> NDArray[np.bool_]:
     depth = ndimage.distance_transform_edt(mask, sampling=spacing)
+    best, solidity, first = mask, 0.0, 0
     for share in balls:
         radius = share * depth.max()
-        core = _largest(depth > radius)
+        core = _core(depth > radius, mask, left)
         body = mask & (ndimage.distance_transform_edt(~core, sampling=spacing) <= radius)
-        if _solidity(body) >= _SOLID:
+        size = int(body.sum())
+        first = first or size
+        if size < _KEPT * first:
+            break  # the ball no longer fits into the body: a fractured one is thinner than a facet joint
+        if (solid := _solidity(body)) > solidity:
+            best, solidity = body, solid
+        if solid >= _SOLID:
             break
-    return np.asarray(body)
+    return best
+
+
+def _core(deep: NDArray[np.bool_], mask: NDArray[np.bool_], left: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The largest piece of `deep` less than 1 to the left or right of the middle of `mask`; `left` is that per voxel."""
+    pieces, n = ndimage.label(deep, np.ones((3, 3, 3)))
+    if n <= 1:
+        return deep
+    sizes = np.bincount(pieces.ravel())[1:]
+    centres = np.array(ndimage.center_of_mass(deep, pieces, range(1, n + 1)))
+    off = np.abs((centres - np.argwhere(mask).mean(axis=0)) @ left)
+    # Where the border cuts the vertebra its middle is not that of the mask.
+    central = (off < 1) & (sizes >= _CORE * sizes.max())
+    return np.asarray(pieces == 1 + np.argmax(np.where(central, sizes, 0) if central.any() else sizes))
 
 
 def _solidity(mask: NDArray[np.bool_]) -> float:
