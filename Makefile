@@ -5,7 +5,7 @@
 # make gpu-check  on a machine with a GPU: build, test, sanitize and measure the CUDA kernels with PYTHON's own torch
 # make bench   the kernels against the plain baselines: a table of ratios, kept in README.md and docs/benchmarks.md;
 #              ARGS="-m gpu" or "-m 'not gpu'" for one kind of device
-# make bench-all  those, the networks and the pipeline
+# make bench-all  those, the networks, the pipeline, and the crops of a training per second
 # make weights train the shipped weights again (hours); DATA names the folder of scans and label maps
 PYTHON ?= python3
 VENV ?= .venv
@@ -36,7 +36,7 @@ bench: $(VENV)/bench
 	$(BENCH) benchmarks/kernels --benchmark-quiet --save-ratios $(ARGS)
 
 bench-all: bench
-	$(BENCH) benchmarks/networks benchmarks/pipeline --benchmark-group-by=group --benchmark-columns=median,iqr,rounds
+	$(BENCH) benchmarks/networks benchmarks/pipeline benchmarks/training --benchmark-group-by=group --benchmark-columns=median,iqr,rounds
 
 sanitize: $(VENV)/installed
 	for preset in asan tsan; do \
