@@ -75,6 +75,7 @@ class Look:
         sharpen: edge enhancement of the kernel; 0 is none, 1 is a lung or bone kernel.
         streaks_hu: horizontal streaks where shoulders or hips are wide.
         marbling: how much fat runs between the muscles; 0 is none.
+        wall: relative thickness of dense bone. 1 is that of the shafts of long bones; vertebral bodies have less.
     """
 
     bone_density: float = 1.0
@@ -88,6 +89,7 @@ class Look:
     sharpen: float = 0.0
     streaks_hu: float = 0.0
     marbling: float = 0.07
+    wall: float = 1.0
 
 
 def draw_look(rng: np.random.Generator, bone_density: float = 1.0) -> Look:
@@ -104,6 +106,7 @@ def draw_look(rng: np.random.Generator, bone_density: float = 1.0) -> Look:
         sharpen=rng.uniform(0.2, 1.0) if rng.random() < 0.3 else 0.0,
         streaks_hu=rng.uniform(5, 60) if rng.random() < 0.4 else 0.0,
         marbling=rng.uniform(0, 0.2),
+        wall=rng.uniform(0.4, 1.1),
     )
 
 
@@ -188,7 +191,7 @@ def _lookup(rng: np.random.Generator, look: Look, step: NDArray[np.float64]) -> 
         (Tissue.CORTICAL, 1.3, WALL_VOXELS * step[:2].min()),
         (Tissue.ENDPLATE, 0.9, WALL_VOXELS * step[2]),
     ):
-        share = min(1.0, true_mm / painted_mm)
+        share = min(1.0, look.wall * true_mm / painted_mm)
         values[tissue] = share * values[tissue] + (1 - share) * 180
     return values, texture
 

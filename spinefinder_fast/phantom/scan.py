@@ -105,15 +105,15 @@ def random_phantom(
     person = draw_person(rng)
     top, bottom = _draw_levels(rng)
     z = person.centroids[:, 2]
-    high = z[top] + rng.uniform(-8, 40) if top else z[0] + rng.uniform(5, 130)
+    high = z[top] + rng.uniform(-8, 40) if top else z[0] + rng.uniform(5, 150)
     low = z[bottom] - (rng.uniform(-8, 40) if bottom < 25 else rng.uniform(-8, 70))
     shown = person.centroids[top : bottom + 1]
     centre = 0.5 * (shown.min(axis=0) + shown.max(axis=0))[:2]
     kind = rng.random()
-    if kind < 0.35:  # a reconstruction around the spine
+    if kind < 0.3:  # a reconstruction around the spine
         extent = np.array([rng.uniform(70, 180), rng.uniform(90, 180)])
         centre += rng.uniform(-15, 15, 2)
-    elif kind < 0.65:  # part of the body
+    elif kind < 0.5:  # part of the body
         extent = rng.uniform(180, 320, 2)
         centre += [rng.uniform(-40, 40), rng.uniform(-60, 10)]
     else:  # the whole body
@@ -135,6 +135,7 @@ def random_phantom(
 def _draw_levels(rng: np.random.Generator) -> tuple[int, int]:
     # What is scanned in practice, and now and then anything.
     kinds = {
+        "head": ((0, 0), (2, 5)),
         "neck": ((0, 2), (5, 10)),
         "chest": ((3, 8), (16, 21)),
         "abdomen": ((14, 18), (23, 25)),
@@ -142,7 +143,7 @@ def _draw_levels(rng: np.random.Generator) -> tuple[int, int]:
         "trunk": ((3, 8), (23, 25)),
         "whole": ((0, 2), (23, 25)),
     }
-    kind = rng.choice([*kinds, "any"], p=[0.18, 0.2, 0.14, 0.12, 0.12, 0.04, 0.2])
+    kind = rng.choice([*kinds, "any"], p=[0.06, 0.16, 0.24, 0.12, 0.1, 0.12, 0.03, 0.17])
     if kind == "any":
         count = int(rng.integers(2, 13))
         top = int(rng.integers(0, 26 - count + 1))

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,41 +39,70 @@ from spinefinder_fast.volume import resample_array
 
 SPL = "spl_headneck"
 EVERYTHING = (slice(None),) * 3
-RENDERS_PER_BODY = 4
+RENDERS_PER_BODY = 5
 """Images made of one tissue map: fat and muscle between the organs change less often than field of view and look."""
 
+FINEST_MM: Final = 0.9
+"""Label maps are thinned to about this before they are rendered for a coarser grid still."""
 
-def build(recipe: dict[str, Any], data: Path, output: Path) -> None:
-    """Write the whole set; see the module's text."""
+SACRAL_BEND_DEG: Final = 28.0
+"""Between the lines L5-S1 and S1-S2, seen from the side: of six people lying on their backs."""
+
+MASK_NAMES: Final = {f"vertebrae_{name}": number for number, name in anatomy.VERSE_NAMES.items()}
+"""Structures of a mask in VerSe's numbers."""
+
+
+def build(recipe: dict[str, Any], data: Path, output: Path, processes: int = 1) -> None:
+    """Write the whole set with so many processes; see the module's text."""
     table = recipe["set"]
     check_split(table)
     # What an earlier recipe left there would be trained on, whichever side its patients are on now.
     if output.exists() and any(output.iterdir()):
         raise ValueError(f"{output} is not empty; name a new folder, or remove it")
-    rng = np.random.default_rng(table["seed"])
-    spacing = float(table["spacing_mm"])
     for part in ("validation", "test"):
         for name in table[part]:
             scan, spine = real_scan(data / "scans" / name)
             _write(output / part, name, scan.array, scan.grid, _inside(spine, scan.grid))
-    train = output / "train"
-    for name in table["train"]:
-        scan, spine = real_scan(data / "scans" / name)
-        for i in range(table["crops_per_scan"]):
-            box = random_box(scan.grid, spine, rng) if i else EVERYTHING
-            _write_resampled(train, f"real_{name}_{i:02}", scan.array, scan.grid, spine, box, spacing)
-    for name, labels, names, spine, grid in label_maps(data / "labelmaps", table["labelmaps"]):
-        for i in range(table["renders_per_labelmap"]):
-            if i % RENDERS_PER_BODY == 0:
-                tissue = tissue_map(labels, names, spine, grid, rng)
-            scaled = _scaled(grid, rng.normal(1, 0.08))
-            grown = _moved(spine, grid, scaled)
-            box = random_box(scaled, grown, rng) if i else EVERYTHING
-            hu = render(tissue[box], scaled.spacing_mm, rng)
-            _write_resampled(train, f"map_{name}_{i:02}", hu, _boxed(scaled, box), grown, EVERYTHING, spacing)
-    for i in range(table["phantoms"]):
-        phantom = random_phantom(np.random.default_rng((table["seed"], i)), spacing_mm=spacing)
-        _write(train, f"phantom_{i:03}", phantom.array, phantom.grid, phantom.person)
+    # The largest pieces first: at the end nobody waits for one of them.
+    work: list[tuple[Callable[..., None], str | int]] = [(_write_renders, name) for name in table["labelmaps"]]
+    work += [(_write_crops, name) for name in table["train"]]
+    work += [(_write_phantom, i) for i in range(table["phantoms"])]
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        for done in [pool.submit(write, item, table, data, output / "train") for write, item in work]:
+            done.result()
+
+
+def _write_crops(name: str, table: dict[str, Any], data: Path, folder: Path) -> None:
+    """A real scan and random fields of view of it."""
+    rng = _rng_of(name, table)
+    scan, spine = real_scan(data / "scans" / name)
+    for i in range(table["crops_per_scan"]):
+        box = random_box(scan.grid, spine, rng) if i else EVERYTHING
+        _write_resampled(folder, f"real_{name}_{i:02}", scan.array, scan.grid, spine, box, table["spacing_mm"])
+
+
+def _write_renders(name: str, table: dict[str, Any], data: Path, folder: Path) -> None:
+    """Images of a real label map, each of another body and field of view."""
+    rng = _rng_of(name, table)
+    labels, names, spine, grid = label_map(data / "labelmaps", name)
+    for i in range(table["renders_per_labelmap"]):
+        if i % RENDERS_PER_BODY == 0:
+            tissue = tissue_map(labels, names, spine, grid, rng)
+        scaled = _scaled(grid, rng.normal(1, 0.08))
+        grown = _moved(spine, grid, scaled)
+        box = random_box(scaled, grown, rng) if i else EVERYTHING
+        hu = render(tissue[box], scaled.spacing_mm, rng)
+        _write_resampled(folder, f"map_{name}_{i:02}", hu, _boxed(scaled, box), grown, EVERYTHING, table["spacing_mm"])
+
+
+def _write_phantom(i: int, table: dict[str, Any], data: Path, folder: Path) -> None:
+    phantom = random_phantom(np.random.default_rng((table["seed"], i)), spacing_mm=table["spacing_mm"])
+    _write(folder, f"phantom_{i:03}", phantom.array, phantom.grid, phantom.person)
+
+
+def _rng_of(name: str, table: dict[str, Any]) -> np.random.Generator:
+    # Of each piece of work its own, so that the set does not depend on who makes what.
+    return np.random.default_rng((table["seed"], crc32(name.encode())))
 
 
 def check_split(table: dict[str, Any]) -> None:
@@ -98,26 +130,45 @@ def real_scan(folder: Path) -> tuple[Scan, Spine]:
     return scan, replace(spine, vertebrae=tuple(v for v in spine if v.name in anatomy.LABELS))
 
 
-def label_maps(folder: Path, wanted: list[str]) -> Iterator[tuple[str, NDArray[Any], dict[str, int], Spine, Grid]]:
-    """Name, canonical label array, structure names, spine and grid of each label map."""
-    index = json.loads((folder / "index.json").read_text())
-    for name in wanted:
-        if name == SPL:
-            yield _spl(folder / SPL)
-            continue
-        scan = _read_labels(folder / f"{name}.nii.gz")
-        names: dict[str, int] = json.loads((folder / f"{name}.json").read_text())
-        points = index[name]["centroids_ras"]
-        # Stray voxels of a vertebra that the border cuts put its centroid anywhere.
-        whole = [v for v in points if v not in index[name]["touch_border"]]
-        vertebrae = [Vertebra(v, (-points[v][0], -points[v][1], points[v][2])) for v in whole]
-        spine = with_ends(Spine(tuple(vertebrae), scan.grid, name))
-        yield name, scan.array, names, spine, scan.grid
+def label_map(folder: Path, name: str) -> tuple[NDArray[Any], dict[str, int], Spine, Grid]:
+    """Canonical label array, structure names, spine and grid of a label map.
+
+    One without a file of names is a mask in the numbers of VerSe: vertebrae alone.
+    """
+    if name == SPL:
+        return _spl(folder / SPL)
+    about = json.loads((folder / "index.json").read_text())[name]
+    scan = _read_labels(folder / f"{name}.nii.gz")
+    labels, grid = _thinned(scan.array, scan.grid)
+    file = folder / f"{name}.json"
+    points = about["centroids_ras"]
+    # Stray voxels of a vertebra that the border cuts put its centroid anywhere.
+    whole = [v for v in points if v not in about["touch_border"]]
+    vertebrae = [Vertebra(v, (-points[v][0], -points[v][1], points[v][2])) for v in whole]
+    spine = with_ends(Spine(tuple(vertebrae), grid, name))
+    if file.exists():
+        names: dict[str, int] = json.loads(file.read_text())
+        return labels, names, spine, grid
+    # Beyond its ends a mask does not show the vertebrae that were there.
+    z = grid.to_voxel(spine.lps())[:, 2]
+    high = 0.5 * (z[0] + z[1]) if spine.vertebrae[0].truncated else grid.shape[2]
+    low = 0.5 * (z[-1] + z[-2]) if spine.vertebrae[-1].truncated else 0
+    box = slice(None), slice(None), slice(max(0, int(low)), min(grid.shape[2], int(high) + 1))
+    return labels[box], MASK_NAMES, replace(spine, grid=_boxed(grid, box)), _boxed(grid, box)
+
+
+def _thinned(labels: NDArray[Any], grid: Grid) -> tuple[NDArray[Any], Grid]:
+    """Every n-th voxel along axes finer than FINEST_MM."""
+    step = np.maximum(1, np.floor(FINEST_MM / np.array(grid.spacing_mm))).astype(int)
+    thin = labels[:: step[0], :: step[1], :: step[2]]
+    affine = grid.affine.copy()
+    affine[:3, :3] *= step
+    return thin, Grid((thin.shape[0], thin.shape[1], thin.shape[2]), affine)
 
 
 def with_ends(spine: Spine) -> Spine:
     """The spine with one vertebra more at each end, where the next would be if the last gap went on at its typical
-    ratio: the field of view may show a part of it."""
+    ratio: the field of view may show a part of it. The sacrum turns to the back on the way."""
     gaps = list(anatomy.GAPS_MM.values())
     first, second, *_ = spine
     *_, before_last, last_of_all = spine
@@ -127,12 +178,15 @@ def with_ends(spine: Spine) -> Spine:
         if 1 <= label <= anatomy.N_LABELS:
             gap = np.subtract(last.lps, before.lps)
             ratio = gaps[min(label, last.label) - 1] / gaps[min(last.label, before.label) - 1]
+            if anatomy.name_of(label) == "S2":
+                bend = np.radians(SACRAL_BEND_DEG)
+                gap = gap @ [[1, 0, 0], [0, np.cos(bend), np.sin(bend)], [0, -np.sin(bend), np.cos(bend)]]
             x, y, z = (float(c) for c in last.lps + ratio * gap)
             ends.append(Vertebra(anatomy.name_of(label), (x, y, z), truncated=True))
     return replace(spine, vertebrae=(*spine, *ends))
 
 
-def _spl(folder: Path) -> tuple[str, NDArray[Any], dict[str, int], Spine, Grid]:
+def _spl(folder: Path) -> tuple[NDArray[Any], dict[str, int], Spine, Grid]:
     scan = _read_labels(folder / "HN-Atlas-labels.nrrd")
     table = (folder / "HeadAndNeckAtlas-training-colors.ctbl").read_text().splitlines()
     names = {line.split()[1]: int(line.split()[0]) for line in table if line and not line.startswith("#")}
@@ -143,7 +197,7 @@ def _spl(folder: Path) -> tuple[str, NDArray[Any], dict[str, int], Spine, Grid]:
             name = structure[0].upper() + structure[-1]
         if name and (point := body_centroid(scan.array == value, scan.grid, name)):
             vertebrae.append(Vertebra(name, point))
-    return SPL, scan.array, names, with_ends(Spine(tuple(vertebrae), scan.grid, SPL)), scan.grid
+    return scan.array, names, with_ends(Spine(tuple(vertebrae), scan.grid, SPL)), scan.grid
 
 
 def _read_labels(path: Path) -> Scan:
@@ -157,8 +211,9 @@ def random_box(grid: Grid, spine: Spine, rng: np.random.Generator) -> tuple[slic
     """A field of view: two vertebrae or more along the body; around it the whole body or a window about the spine."""
     points = grid.to_voxel(spine.lps())
     z = np.sort(points[:, 2]) if len(points) else np.array([0.0, grid.shape[2] - 1.0])
-    first = int(rng.integers(0, max(1, len(z) - 1)))
-    last = int(rng.integers(min(first + 1, len(z) - 1), len(z)))
+    # Of three vertebrae the outer two: long fields of view, in which levels can be told, are as likely as short ones.
+    drawn = np.sort(rng.choice(len(z), min(3, len(z)), replace=False))
+    first, last = int(drawn[0]), int(drawn[-1])
     slack = rng.uniform(0, 40, 2) / grid.spacing_mm[2]
     bounds = [(z[first] - slack[0], z[last] + slack[1])]
     for axis in (1, 0):
@@ -225,5 +280,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Make the training set of the shipped weights.")
     for argument in ("recipe", "data", "output"):
         parser.add_argument(argument, type=Path)
+    parser.add_argument("--processes", type=int, default=1)
     arguments = parser.parse_args()
-    build(tomllib.loads(arguments.recipe.read_text()), arguments.data, arguments.output)
+    build(tomllib.loads(arguments.recipe.read_text()), arguments.data, arguments.output, arguments.processes)

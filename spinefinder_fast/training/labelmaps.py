@@ -62,6 +62,9 @@ def tissue_map(
             lookup[value] = next((t for pattern, t in _TISSUES if re.search(pattern, name)), Tissue.MUSCLE)
     tissue: NDArray[np.uint8] = lookup[labels]
     depth = _depth_mm(labels > 0, spacing)
+    if all(name.startswith("vertebrae") for name in names):
+        # Of a mask of vertebrae alone the hull is no body, but lies deep in one.
+        depth += rng.uniform(15, 60)
     fat = rng.uniform(8, 35)
     # Between the organs lie fat and muscle, in strands of a centimetre or so.
     strands = ndimage.zoom(rng.normal(size=[n // 6 + 2 for n in labels.shape]), 6, order=1)

@@ -7,7 +7,7 @@ import pytest
 from spinefinder_fast import Grid, Spine, Vertebra, anatomy, make_phantom, read_centroids, read_scan
 from spinefinder_fast.phantom import Tissue
 from spinefinder_fast.scan import write_nifti
-from spinefinder_fast.training.build_set import build, random_box, with_ends
+from spinefinder_fast.training.build_set import build, label_map, random_box, with_ends
 from spinefinder_fast.training.labelmaps import tissue_map
 
 
@@ -22,6 +22,13 @@ def test_an_end_goes_on_at_its_typical_ratio():
     assert above == pytest.approx(30 * anatomy.GAPS_MM["T12"] / anatomy.GAPS_MM["L1"])
     below = spine["L3"].lps[2] - spine["L4"].lps[2]
     assert below == pytest.approx(30 * anatomy.GAPS_MM["L3"] / anatomy.GAPS_MM["L2"])
+
+
+def test_the_sacrum_turns_to_the_back():
+    s1, s2 = (np.array(v.lps) for v in with_ends(column(23, 24, 25)).vertebrae[-2:])
+    across, back, up = s2 - s1
+    assert across == 0
+    assert np.degrees(np.arctan2(back, -up)) == pytest.approx(28)
 
 
 def test_nothing_lies_above_c1_or_below_s2():
@@ -56,6 +63,36 @@ def test_a_label_map_gets_discs_and_a_body_around_it():
     assert tissue[30, 30, 23] == Tissue.DISC
     assert tissue[30, 22, 30] in (Tissue.FAT, Tissue.MUSCLE, Tissue.DISC)
     assert tissue[0, 0, 30] == Tissue.AIR
+
+
+def test_a_mask_of_vertebrae_ends_before_the_vertebrae_that_it_does_not_show(tmp_path):
+    # In VerSe's numbers, 0.4 mm wide from side to side: thinned to every second voxel there.
+    grid = Grid.from_spacing((60, 40, 80), (0.4, 1.0, 1.0))
+    labels = np.zeros(grid.shape, np.uint8)
+    points = {}
+    for name, low in (("T12", 45), ("L1", 20)):
+        labels[20:40, 10:30, low : low + 18] = anatomy.VERSE_NUMBERS[name]
+        x, y, z = grid.to_lps([29.5, 19.5, low + 8.5])
+        points[name] = [-x, -y, z]
+    write_nifti(tmp_path / "m.nii.gz", labels, grid)
+    (tmp_path / "index.json").write_text(json.dumps({"m": {"centroids_ras": points, "touch_border": []}}))
+    thin, names, spine, its_grid = label_map(tmp_path, "m")
+    assert its_grid.spacing_mm == pytest.approx((0.8, 1, 1))
+    # T11 and L2 are not shown, and their places lie outside.
+    assert spine.names == ["T11", "T12", "L1", "L2"]
+    assert list(its_grid.contains(spine.lps())) == [False, True, True, False]
+    for name in ("T12", "L1"):
+        x, y, z = np.rint(its_grid.to_voxel(np.array([spine[name].lps])))[0].astype(int)
+        assert thin[x, y, z] == names[f"vertebrae_{name}"]
+
+
+def test_the_number_of_processes_changes_nothing(tmp_path):
+    table = {"seed": 1, "spacing_mm": 4.0, "train": [], "validation": [], "test": [], "labelmaps": [], "phantoms": 2}
+    for processes in (1, 2):
+        build({"set": table}, tmp_path, tmp_path / str(processes), processes)
+    a, b = ([read_scan(p).array for p in sorted((tmp_path / n).rglob("*.nii.gz"))] for n in "12")
+    assert len(a) == 2
+    assert all((x == y).all() for x, y in zip(a, b, strict=True))
 
 
 def test_a_set_is_built_from_scans_label_maps_and_phantoms(tmp_path):

@@ -27,7 +27,8 @@ def test_every_shipped_recipe_is_read_and_keeps_patients_apart(recipe):
 
     for kind in PAPER:
         assert read_recipe(recipe, kind).kind == kind
-    build_set.check_split(tomllib.loads(recipe.read_text())["set"])
+    if table := tomllib.loads(recipe.read_text()).get("set"):
+        build_set.check_split(table)
 
 
 def test_an_unknown_setting_is_named(tmp_path):
