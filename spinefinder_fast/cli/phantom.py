@@ -19,12 +19,13 @@ def phantom(
     spacing: Annotated[float, typer.Option(min=0.3, max=10, help="Voxel size, mm.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of anatomy, pose and noise.")] = 0,
     name: Annotated[str, typer.Option(help="Of the files.")] = "phantom",
+    form: Annotated[str, typer.Option("--format", help="Of the centroids: verse, biomedia, slicer or csv.")] = "verse",
 ) -> None:
-    """Make a synthetic CT scan with a spine and its true centroids: NAME.nii.gz and NAME_ctd.json."""
+    """Make a synthetic CT scan with a spine and its true centroids: NAME.nii.gz and NAME_ctd.json, say."""
     from spinefinder_fast.anatomy import LABELS
+    from spinefinder_fast.dataset.convert import FORMATS
     from spinefinder_fast.files import make_folder
     from spinefinder_fast.phantom import make_phantom
-    from spinefinder_fast.report import write_verse_json
     from spinefinder_fast.scan import write_nifti
 
     for end in (first, last):
@@ -32,8 +33,11 @@ def phantom(
             stop(f"{end!r} is no vertebra; C1..C7, T1..T12, L1..L5, S1, S2 are known", 2)
     if LABELS[last] < LABELS[first]:
         stop(f"{last} lies above {first}; give the uppermost vertebra with --first", 2)
+    if form not in FORMATS:
+        stop(f"--format is {form!r}; {', '.join(FORMATS)} are known", 2)
     make_folder(output)
     made = make_phantom(first, last, spacing_mm=spacing, seed=seed)
     write_nifti(output / f"{name}.nii.gz", made.array, made.grid)
-    write_verse_json(output / f"{name}_ctd.json", made.spine)
+    ending, write = FORMATS[form]
+    write(output / f"{name}{ending}", made.spine)
     print(f"{output / name}.nii.gz: {len(made.spine)} vertebrae, {made.spine.names[0]} to {made.spine.names[-1]}")

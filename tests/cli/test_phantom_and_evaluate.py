@@ -31,6 +31,14 @@ def test_a_phantom_and_its_centroids_read_back(command, tmp_path):
     assert (scan.file_grid.reorientation().undo(scan.array)[i, j, k] > 50).all()  # bone is there
 
 
+def test_a_phantom_s_centroids_in_another_format(command, tmp_path):
+    done = command("phantom", "-o", tmp_path, "--first", "T12", "--last", "L2", "--spacing", 5, "--format", "biomedia")
+    assert done.code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"phantom.nii.gz", "phantom.lml"}
+    grid = read_scan(tmp_path / "phantom.nii.gz").file_grid
+    assert read_centroids(tmp_path / "phantom.lml", grid).names == ["T12", "L1", "L2"]
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -38,6 +46,7 @@ def test_a_phantom_and_its_centroids_read_back(command, tmp_path):
         (("--first", "L3", "--last", "L1"), "above"),
         (("--spacing", "0"), "--spacing"),
         (("--seed", "-1"), "--seed"),
+        (("--format", "dicom"), "biomedia"),
     ],
 )
 def test_a_phantom_that_cannot_be(command, tmp_path, options, says):
