@@ -29,15 +29,9 @@ def region_intervals(cases: Sequence[Case], region: str) -> dict[str, Interval |
 
     None where there are fewer than two scans, or a draw in twenty has nothing to divide by.
     """
-    rows = []
-    for case in cases:
-        outcomes = in_region(case.outcomes, region)
-        fates = [outcome.fate for outcome in outcomes]
-        errors = [outcome.error_mm for outcome in outcomes if outcome.error_mm is not None]
-        rows.append((fates.count("identified"), len(fates), len(errors), sum(errors), fates.count("extra")))
-    identified, counted, localised, errors_mm, extra = np.array(rows, float).reshape(-1, 5).T
-    annotated, predicted = counted - extra, localised + extra
-    one = np.ones(len(rows))
+    identified, annotated, localised, errors_mm, extra = _sums([cases], region)
+    predicted = localised + extra
+    one = np.ones(len(cases))
     return {
         "id_rate": ratio_interval(identified, annotated),
         "precision": ratio_interval(identified, predicted),
@@ -45,6 +39,47 @@ def region_intervals(cases: Sequence[Case], region: str) -> dict[str, Interval |
         "missing": ratio_interval(annotated - localised, one),
         "extra": ratio_interval(extra, one),
     }
+
+
+def pooled_intervals(runs: Sequence[Sequence[Case]]) -> dict[str, Interval | None]:
+    """Intervals of ``id_rate`` and ``mean_mm`` over all runs together: a scan is drawn with all of its results.
+
+    Args:
+        runs: the same scans in the same order, predicted several times (by trainings of several seeds).
+    """
+    identified, annotated, localised, errors_mm, _ = _sums(runs, "All")
+    return {"id_rate": ratio_interval(identified, annotated), "mean_mm": ratio_interval(errors_mm, localised)}
+
+
+def paired_intervals(runs: Sequence[Sequence[Case]], reference: Sequence[Sequence[Case]]) -> dict[str, Interval | None]:
+    """Intervals of by how much ``id_rate`` and ``mean_mm`` of some runs exceed those of others on the same scans.
+
+    Every draw takes the same scans on both sides. What makes a scan hard makes it hard on both, and falls out: so these
+    intervals are narrower than those of the two sides by themselves, and two sides may differ surely whose intervals
+    overlap.
+
+    Args:
+        runs, reference: the same scans in the same order, each side predicted once or several times.
+    """
+    ours, theirs = _sums(runs, "All"), _sums(reference, "All")
+    return {
+        "id_rate": difference_interval(ours[0], ours[1], theirs[0], theirs[1]),
+        "mean_mm": difference_interval(ours[3], ours[2], theirs[3], theirs[2]),
+    }
+
+
+def _sums(runs: Sequence[Sequence[Case]], region: str) -> NDArray[np.float64]:
+    """(5, n) float64: of each scan how many are identified, annotated, localised, the sum of errors in mm, and how many
+    are extra; over all runs."""
+    rows = np.zeros((len(runs[0]), 5))
+    for cases in runs:
+        for row, case in zip(rows, cases, strict=True):
+            outcomes = in_region(case.outcomes, region)
+            fates = [outcome.fate for outcome in outcomes]
+            errors = [outcome.error_mm for outcome in outcomes if outcome.error_mm is not None]
+            extra = fates.count("extra")
+            row += (fates.count("identified"), len(fates) - extra, len(errors), sum(errors), extra)
+    return rows.T
 
 
 def verse_intervals(cases: Sequence[Case]) -> dict[str, Interval | None]:
@@ -65,14 +100,37 @@ def share_interval(hits: Sequence[bool]) -> Interval | None:
 
 def ratio_interval(above: NDArray[np.float64], below: NDArray[np.float64]) -> Interval | None:
     """Interval of ``sum(above) / sum(below)`` over scans, each given by its (n,) summands."""
+    return _percentiles(_ratios(above, below))
+
+
+def difference_interval(
+    above: NDArray[np.float64],
+    below: NDArray[np.float64],
+    reference_above: NDArray[np.float64],
+    reference_below: NDArray[np.float64],
+) -> Interval | None:
+    """Interval of the ratio of `above` and `below` less that of the reference, which are (n,) summands of the same
+    scans and are drawn together."""
+    return _percentiles(_ratios(above, below) - _ratios(reference_above, reference_below))
+
+
+def _ratios(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(RESAMPLES,) float64, the ratio of each draw; NaN where there is nothing to divide by. Empty with fewer than two
+    scans, of which there is but one draw."""
     if len(above) < 2:
-        return None
+        return np.empty(0)
     drawn = resamples(len(above))
     sums = below[drawn].sum(axis=1)
-    if np.mean(sums == 0) > 0.05:
+    ratios = np.full(len(sums), np.nan)
+    np.divide(above[drawn].sum(axis=1), sums, out=ratios, where=sums > 0)
+    return ratios
+
+
+def _percentiles(values: NDArray[np.float64]) -> Interval | None:
+    known = values[np.isfinite(values)]
+    if len(known) < 0.95 * len(values) or not len(known):
         return None
-    ratios = above[drawn].sum(axis=1)[sums > 0] / sums[sums > 0]
-    low, high = np.percentile(ratios, (2.5, 97.5))
+    low, high = np.percentile(known, (2.5, 97.5))
     return float(low), float(high)
 
 

@@ -8,6 +8,9 @@ import pytest
 
 from spinefinder_fast.evaluation import Case
 from spinefinder_fast.evaluation.intervals import (
+    difference_interval,
+    paired_intervals,
+    pooled_intervals,
     ratio_interval,
     region_intervals,
     resamples,
@@ -72,3 +75,35 @@ def test_the_figures_of_a_region() -> None:
     assert region_intervals(cases, "Lumbar")["extra"] == (0.0, 0.0)
     assert region_intervals(cases, "Cervical")["id_rate"] is None
     assert verse_intervals(cases) == {"id_rate": (0.5, 1.0), "mean_mm": (1.0, 3.0)}
+
+
+def test_a_paired_difference_by_hand() -> None:
+    # Of 4 vertebrae each: 1 and 3 against 0 and 3. The draws differ by 2/8, 1/8, 1/8 and 0, the extremes with a quarter
+    # each; drawn apart they would differ by up to 6/8 either way.
+    four = np.array([4.0, 4.0])
+    assert difference_interval(np.array([1.0, 3.0]), four, np.array([0.0, 3.0]), four) == (0.0, 0.25)
+    # Whatever makes one scan harder than the other on both sides falls out.
+    assert difference_interval(np.array([2.0, 4.0]), four, np.array([1.0, 3.0]), four) == (0.25, 0.25)
+    # Nothing to divide by on one side alone, and one scan alone.
+    assert difference_interval(np.ones(2), four, np.ones(2), np.array([4.0, 0.0])) is None
+    assert difference_interval(np.ones(1), np.ones(1), np.ones(1), np.ones(1)) is None
+
+
+def test_paired_intervals_of_cases() -> None:
+    truth = spine(L1=100, L2=65)
+    right = [Case("a", spine(L1=101, L2=66), truth), Case("b", spine(L1=101, L2=66), truth)]
+    half = [Case("a", spine(L1=104, L2=66), truth), Case("b", spine(L1=103), truth)]
+    # Against `right`: 2 and 1 of 2; 4 + 1 mm of two and 3 mm of one against 1 mm of each.
+    found = paired_intervals([half], [right])
+    assert found["id_rate"] == (-0.5, 0.0)
+    assert found["mean_mm"] == pytest.approx((1.5, 2.0))
+    assert paired_intervals([right], [right]) == {"id_rate": (0.0, 0.0), "mean_mm": (0.0, 0.0)}
+
+
+def test_runs_of_several_seeds_are_drawn_scan_by_scan() -> None:
+    truth = spine(L1=100, L2=65)
+    good, bad = Case("a", spine(L1=101, L2=66), truth), Case("a", spine(), truth)
+    # Every scan is right with one seed and wrong with the other: no draw of scans differs from the next.
+    assert pooled_intervals([[good, bad], [bad, good]])["id_rate"] == (0.5, 0.5)
+    assert pooled_intervals([[good, bad], [good, bad]])["id_rate"] == (0.0, 1.0)
+    assert pooled_intervals([[good, bad]])["mean_mm"] is None  # a quarter of the draws has no prediction
