@@ -38,7 +38,11 @@ def check(
     _check_pattern(patient_pattern)
     _check_there(data)
     progress = Console(stderr=True)
-    found = audit(data, patient_pattern, lambda entries: track(entries, "scans", console=progress, transient=True))
+    found = audit(
+        data,
+        patient_pattern,
+        lambda entries: track(entries, "scans", console=progress, transient=True, disable=not progress.is_terminal),
+    )
     if not found.scans and not found.findings:
         stop(f"[E_NO_SCAN] no scan found in {', '.join(map(str, data))}", 3)
     for finding in found.findings:

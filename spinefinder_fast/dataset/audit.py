@@ -23,7 +23,7 @@ code                what was found
 ``W_GAP``           a vertebra between two others is not annotated, and there is room for it
 ``E_GAP``           the distance of two centroids fits more, or fewer, vertebrae between them than their names say
 ``W_COUNT``         the same next to T12 or L5, where people have one more or one fewer
-``E_DISTANCE``      two centroids are too close to be two vertebrae
+``E_DISTANCE``      two centroids are too close to be two vertebrae, or one does not fit between two that fit each other
 ``W_DISTANCE``      they are closer, or further apart, than vertebrae are in this person
 ``W_SIZE``          all distances are those of a very small or very large person: is the voxel size right?
 ``E_SPLIT_OVERLAP`` a patient is in two splits
@@ -75,6 +75,7 @@ _PROBE_MM: Final = 5.0
 _AIR_HU: Final = -200.0
 _NO_BONE_HU: Final = 20.0
 _HU: Final = (-1000.0, 1500.0)
+# The simplest explanation comes first.
 _FLIPS: Final[dict[str, tuple[bool, bool, bool]]] = {
     "mirrored left-right": (True, False, False),
     "mirrored front-back": (False, True, False),
@@ -273,17 +274,13 @@ def check_points(file: Path, points: Sequence[Point], scan: Scan) -> list[Findin
         return []
     spine = Spine(tuple(point.vertebra for point in points))
     lines = {point.vertebra.name: point.line for point in points}
-    name = case_of_scan(scan.path)
-
-    def finding(code: str, vertebra: str, message: str) -> Finding:
-        return Finding(code, file, lines[vertebra], name, message)
-
-    if how := _mirrored(spine, scan):
-        found = [finding("E_MIRRORED", spine.names[0], f"the centroids fit bone when {how}, and not as they are")]
-    else:
-        found = [finding(*fault) for fault in _places(spine, scan)]
-    at = {v.name: f"{v.name}{f' (line {lines[v.name]})' if lines[v.name] else ''}" for v in spine}
-    return found + [finding(*fault) for fault in _course(spine, at)]
+    mirrored = _mirrored(spine, scan)
+    faults = [("E_MIRRORED", *mirrored)] if mirrored else list(_places(spine, scan))
+    # Distances to what lies in a wrong place anyway say nothing.
+    misplaced = set() if mirrored else {name for code, name, _ in faults if code.startswith("E_")}
+    at = {name: f"{name} (line {line})" if line else name for name, line in lines.items()}
+    faults += _course(spine, at, misplaced)
+    return [Finding(code, file, lines[name], case_of_scan(scan.path), message) for code, name, message in faults]
 
 
 Fault = tuple[str, str, str]
@@ -327,33 +324,32 @@ def _hu(scan: Scan, lps: Sequence[float] | NDArray[np.float64]) -> float:
     return float(np.clip(part[ball] if ball.any() else part, *_HU).mean())
 
 
-def _mirrored(spine: Spine, scan: Scan) -> str | None:
-    """How the points would have to be mirrored to lie in bone, if they do not as they are.
+def _mirrored(spine: Spine, scan: Scan) -> tuple[str, str] | None:
+    """Whether the points would have to be mirrored to lie in bone: where to say so, and how.
 
     In a column of bones the HU vary little from one to the next; a mirrored line of points crosses bone, fat and air.
     Where the scan lies symmetrically around the spine nothing can be said.
     """
-    if len(spine) < 3:
+    if len(spine) < 4 or _misfits([_hu(scan, lps) for lps in spine.lps()]) < 0.3:
         return None
-    as_given = np.array([_hu(scan, lps) for lps in spine.lps()])
     voxels = scan.grid.to_voxel(spine.lps())
     last = np.array(scan.grid.shape) - 1
     ways = {how: scan.grid.to_lps(np.where(flip, last - voxels, voxels)) for how, flip in _FLIPS.items()}
     ways["read in the other frame, RAS for LPS"] = ras_from_lps(spine.lps())
-    best, how = 0.4, None
-    for way, points in ways.items():
-        hu = np.array([_hu(scan, lps) for lps in points])
-        usual = float(np.median(hu))
-
-        def misfits(values: NDArray[np.float64], usual: float = usual) -> float:
-            return float(((values < _NO_BONE_HU) | (np.abs(values - usual) > 100 + 0.35 * abs(usual))).mean())
-
-        if misfits(hu) <= 0.1 and usual > _NO_BONE_HU and misfits(as_given) >= best:
-            best, how = misfits(as_given), way
-    return how
+    for how, points in ways.items():
+        if _misfits([_hu(scan, lps) for lps in points]) <= 0.1:
+            return spine.names[0], f"the centroids fit bone when {how}, and not as they are"
+    return None
 
 
-def _course(spine: Spine, at: dict[str, str]) -> Iterator[Fault]:
+def _misfits(values: Sequence[float]) -> float:
+    """Share of mean HU that are not those of a bone in a column of them."""
+    hu = np.array(values)
+    usual = float(np.median(hu))
+    return float(((hu < _NO_BONE_HU) | (np.abs(hu - usual) > max(60.0, 0.5 * usual))).mean())
+
+
+def _course(spine: Spine, at: dict[str, str], misplaced: set[str]) -> Iterator[Fault]:
     """Order and distances of the vertebrae."""
     points, names = spine.lps(), spine.names
     if len(points) < 2:
@@ -369,46 +365,90 @@ def _course(spine: Spine, at: dict[str, str]) -> Iterator[Fault]:
         yield "E_ORDER", names[0], f"the spine stands on its head: {names[-1]} lies above {names[0]}"
         return
     steps = np.diff(points, axis=0)
-    wrong = steps @ down <= 0
-    distances = np.linalg.norm(steps, axis=1)
-    relative = distances / np.diff(line)
+    ordered = steps @ down > 0
+    relative = np.linalg.norm(steps, axis=1) / np.diff(line)
     # A median with two mean adults beside the person's own pairs: one wrong pair alone does not make a giant.
-    size = float(np.median([*relative[~wrong], 1.0, 1.0]))
-    if (~wrong).sum() >= 3 and not _SIZES[0] <= (own := float(np.median(relative[~wrong]))) <= _SIZES[1]:
-        yield (
-            "W_SIZE",
-            names[0],
-            f"the vertebrae are {own:.2f} times as far apart as an adult's; is the voxel size right?",
-        )
+    size = float(np.median([*relative[ordered], 1.0, 1.0]))
+    if ordered.sum() >= 3 and not _SIZES[0] <= (own := float(np.median(relative[ordered]))) <= _SIZES[1]:
+        apart = f"the vertebrae are {own:.2f} times as far apart as an adult's"
+        yield "W_SIZE", names[0], f"{apart}; is the voxel size right?"
+
+    def step(upper: int, lower: int) -> _Step:
+        between = levels[levels.index(names[upper]) + 1 : levels.index(names[lower])]
+        mm = float(np.linalg.norm(points[lower] - points[upper]))
+        return _Step(names[upper], names[lower], between, mm, mm / (size * float(line[lower] - line[upper])))
+
+    fits = [bool(ordered[i]) and step(i, i + 1).fits for i in range(len(steps))]
+    told = [names[i] in misplaced or names[i + 1] in misplaced for i in range(len(steps))]
+    for i in range(1, len(steps)):
+        if not (fits[i - 1] or fits[i] or told[i - 1] or told[i]) and step(i - 1, i + 1).fits:
+            near, far = (f"{step(j, j + 1).mm:.0f} mm from {at[names[k]]}" for j, k in ((i - 1, i - 1), (i, i + 1)))
+            yield (
+                "E_DISTANCE",
+                names[i],
+                f"{names[i]} is {near} and {far}, which fit each other; it is in a wrong place",
+            )
+            told[i - 1] = told[i] = True
     for i, (upper, lower) in enumerate(pairwise(names)):
-        between = levels[levels.index(upper) + 1 : levels.index(lower)]
-        if wrong[i]:
+        if told[i]:
+            continue
+        if not ordered[i]:
             yield "E_ORDER", lower, f"{lower} lies above {at[upper]}; is one of them named wrongly?"
-        elif not wrong[max(i - 1, 0) : i + 2].any():
+        elif ordered[max(i - 1, 0) : i + 2].all():
             cut = spine[upper].truncated or spine[lower].truncated
-            yield from _distance(upper, lower, at[upper], between, distances[i], float(relative[i]) / size, cut)
+            yield from _distance(step(i, i + 1), at[upper], cut)
 
 
-def _distance(
-    upper: str, lower: str, at: str, between: Sequence[str], mm: float, relative: float, cut: bool
-) -> Iterator[Fault]:
-    """What a distance says about two neighbours of a file; `relative` to what it should be."""
-    low, high = _PLAUSIBLE_NECK if upper in ("C1", "C2") else _PLAUSIBLE
-    absent = len(between)
-    far = f"{lower} is {mm:.0f} mm from {at}"
-    fitting = absent if not absent and low <= relative <= high else max(0, round(relative * (absent + 1)) - 1)
-    if relative * (absent + 1) < _TOO_CLOSE:
-        yield "E_DISTANCE", lower, f"{far}, too close for two vertebrae: {relative:.2f} times the usual"
-    elif fitting != absent:
-        names = f"{between[0]} to {between[-1]} are" if absent > 1 else f"{between[0]} is" if absent else "none is"
-        message = f"{far}: {names} missing between them, but there is room for {fitting}"
-        if (upper, lower) in _VARIABLE and abs(fitting - absent) == 1:
-            person = f"has a {_VARIABLE[upper, lower]}" if fitting else f"has no {_VARIABLE[upper, lower]}"
-            yield "W_COUNT", lower, f"{message}; is a name wrong, or is this someone who {person}?"
+@dataclass(frozen=True)
+class _Step:
+    """From a vertebra to the next that is annotated.
+
+    Attributes:
+        upper, lower: their names.
+        between: the names between those two.
+        mm: their distance.
+        relative: the same, relative to what it should be in this person.
+    """
+
+    upper: str
+    lower: str
+    between: Sequence[str]
+    mm: float
+    relative: float
+
+    @property
+    def usual(self) -> bool:
+        low, high = _PLAUSIBLE_NECK if self.upper in ("C1", "C2") else _PLAUSIBLE
+        return low <= self.relative <= high
+
+    @property
+    def room(self) -> int:
+        """How many vertebrae fit between the two."""
+        absent = len(self.between)
+        return 0 if not absent and self.usual else max(0, round(self.relative * (absent + 1)) - 1)
+
+    @property
+    def fits(self) -> bool:
+        return self.room == len(self.between) and self.usual
+
+
+def _distance(step: _Step, at: str, cut: bool) -> Iterator[Fault]:
+    """What is wrong with a distance; `at` says where the upper vertebra stands."""
+    upper, lower, between = step.upper, step.lower, step.between
+    far = f"{lower} is {step.mm:.0f} mm from {at}"
+    names = "none is"
+    if between:
+        names = f"{between[0]} is" if len(between) == 1 else f"{between[0]} to {between[-1]} are"
+    if step.relative * (len(between) + 1) < _TOO_CLOSE:
+        yield "E_DISTANCE", lower, f"{far}, too close for two vertebrae"
+    elif step.room != len(between):
+        message = f"{far}: {names} missing between them, but there is room for {step.room}"
+        if (upper, lower) in _VARIABLE and abs(step.room - len(between)) == 1:
+            someone = f"someone {'without' if between else 'with'} {_VARIABLE[upper, lower]}"
+            yield "W_COUNT", lower, f"{message}; is a name wrong, or is this {someone}?"
         else:
             yield "E_GAP", lower, f"{message}; is one named wrongly?"
-    elif absent:
-        names = f"{between[0]} to {between[-1]} are" if absent > 1 else f"{between[0]} is"
-        yield "W_GAP", lower, f"{names} not annotated between {at} and {lower}, {mm:.0f} mm apart, which fits"
-    elif not low <= relative <= high and not cut:
-        yield "W_DISTANCE", lower, f"{far}, {relative:.2f} times the usual for this person"
+    elif between:
+        yield "W_GAP", lower, f"{names} not annotated between {at} and {lower}, {step.mm:.0f} mm apart, which fits"
+    elif not step.usual and not cut:
+        yield "W_DISTANCE", lower, f"{far}, {step.relative:.2f} times the usual for this person"

@@ -190,7 +190,7 @@ def _body(
 
 
 def _core(deep: NDArray[np.bool_], mask: NDArray[np.bool_], left: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The largest piece of `deep` less than 1 to the left or right of the middle of `mask`; `left` is that per voxel."""
+    """The largest piece of `deep` that lies less than 1 beside the middle of `mask`; a voxel is `left` to the left."""
     pieces, n = ndimage.label(deep, np.ones((3, 3, 3)))
     if n <= 1:
         return deep

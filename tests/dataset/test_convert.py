@@ -108,6 +108,29 @@ def test_a_header_with_its_pixels_elsewhere_is_copied_as_one_file(tmp_path: Path
     np.testing.assert_allclose([p.vertebra.lps for p in points], list(POINTS.values()), atol=0.01)
 
 
+@pytest.mark.parametrize("layout", ["TotalSegmentator", "VerSe"])
+def test_centroids_come_from_masks(tmp_path: Path, layout: str) -> None:
+    scan = tmp_path / "in" / ("s1/ct.nii.gz" if layout == "TotalSegmentator" else "sub-s1_ct.nii.gz")
+    grid = make_scan(scan, GRIDS["PIR, anisotropic"])
+    places = grid.to_lps(np.moveaxis(np.indices(grid.shape), 0, -1))
+    array = np.zeros(grid.shape, np.uint8)
+    for name, number in (("L1", 20), ("L2", 21)):
+        away = (places - [0, 0, {"L1": 20.0, "L2": -15.0}[name]]) / [20, 15, 14]
+        array[(away**2).sum(axis=-1) < 1] = number
+        if layout == "TotalSegmentator":
+            (scan.parent / "segmentations").mkdir(exist_ok=True)
+            mask = (array == number).astype(np.uint8)
+            write_nifti(scan.parent / "segmentations" / f"vertebrae_{name}.nii.gz", mask, grid)
+    if layout == "VerSe":
+        write_nifti(scan.parent / "sub-s1_seg-vert_msk.nii.gz", array, grid)
+    made = import_dataset([tmp_path / "in"], tmp_path / "out", form="slicer")
+    (entry,) = made.manifest
+    assert entry.patient == "s1"
+    found = {p.vertebra.name: p.vertebra.lps for p in read_any(entry.centroids).points}
+    for name, z in (("L1", 20.0), ("L2", -15.0)):
+        np.testing.assert_allclose(found[name], (0, 0, z), atol=1.0)
+
+
 def test_scans_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
     folders = [make_set(tmp_path / name, "a") for name in ("one", "two")]
     made = import_dataset(folders, tmp_path / "out", copy=True)
