@@ -92,7 +92,9 @@ def _xyz(keypoints: list[dict[str, Any]]) -> Array:
 def _pairs(a: Array, b: Array, reach_mm: float) -> list[tuple[int, int]]:
     """One-to-one pairs of least total distance, no farther apart than the reach."""
     mm = np.linalg.norm(a[:, None] - b[None], axis=-1)
-    return [(i, j) for i, j in zip(*linear_sum_assignment(mm.clip(max=reach_mm + 1)), strict=True) if mm[i, j] <= reach_mm]
+    return [
+        (i, j) for i, j in zip(*linear_sum_assignment(mm.clip(max=reach_mm + 1)), strict=True) if mm[i, j] <= reach_mm
+    ]
 
 
 def _features(bodies: list[dict[str, Any]], detected: list[dict[str, Any]]) -> Array:
@@ -128,7 +130,7 @@ class Emission:
         mean, covariance: (26, 6), (26, 6, 6) of the features under each label; label 26 and others never seen repeat
             their neighbour above.
         seen: (26,) whether the label occurs.
-        real, false: mean and spread of the last feature, and how often there are pedicles.
+        real: weights of the logistic regression of `_real_features` that tells vertebrae from false detections.
         gaps_mm: (25,) typical distances of these keypoints.
         ends: log frequency of the first and of the last level in a scan.
     """
@@ -136,13 +138,11 @@ class Emission:
     mean: Array
     covariance: Array
     seen: NDArray[np.bool_]
-    real: tuple[float, float, float]
-    false: tuple[float, float, float]
-    prior: float
+    real: Array
     gaps_mm: Array
     ends: tuple[Array, Array]
 
-    def __call__(self, features: Array, weight: float = 1.0) -> tuple[Array, Array]:
+    def __call__(self, features: Array, weight: float = 0.5) -> tuple[Array, Array]:
         """(n, 26) log probability of each label and (n,) log odds of a real vertebra."""
         evidence = np.full((len(features), anatomy.N_LABELS), -FLOOR)
         for i, x in enumerate(features):
@@ -155,30 +155,38 @@ class Emission:
         evidence = weight * evidence
         evidence -= np.logaddexp.reduce(evidence, axis=1, keepdims=True)
         evidence = np.logaddexp(evidence, -FLOOR)
-        real = self.prior + sum(
-            sign * (_log_normal(features[:, 5], mean, sd) + np.log(np.where(np.isnan(features[:, 2]), 1 - share, share)))
-            for sign, (mean, sd, share) in ((1, self.real), (-1, self.false))
-        )
+        real = _real_features(features) @ self.real
         return evidence, real.clip(-LIMIT, LIMIT)
 
 
-FLOOR = 7.0
-LIMIT = 4.0
+FLOOR, LIMIT, WEIGHT = 10.0, 4.0, 0.5
 
 
-def _log_normal(x: Array, mean: float, sd: float) -> Array:
-    return np.asarray(-0.5 * ((x - mean) / sd) ** 2 - np.log(sd))
+def _real_features(features: Array) -> Array:
+    """(n, 3) one, the log odds of the best probability, and whether there are pedicles."""
+    return np.column_stack([np.ones(len(features)), features[:, 5], np.isfinite(features[:, 2])])
+
+
+def _logistic(x: Array, y: NDArray[np.bool_]) -> Array:
+    """(k,) weights of a logistic regression, by Newton's method."""
+    weights = np.zeros(x.shape[1])
+    for _ in range(30):
+        p = 1 / (1 + np.exp(-x @ weights))
+        hessian = (x.T * (p * (1 - p))) @ x + 1e-3 * np.eye(len(weights))
+        weights += np.linalg.solve(hessian, x.T @ (y - p) - 1e-3 * weights)
+    return weights
 
 
 def fit(cases: list[Case]) -> Emission:
     """The statistics of the training patients."""
     by_label: list[list[Array]] = [[] for _ in anatomy.NAMES]
-    false, real = [], []
+    detected, real = [], []
     gaps: list[list[float]] = [[] for _ in anatomy.NAMES[1:]]
     ends = np.ones((2, len(LEVELS)))
     for case in cases:
         for x, m in zip(case.features, case.match, strict=True):
-            (real if m >= 0 else false).append((x[5], np.isfinite(x[2])))
+            detected.append(x)
+            real.append(m >= 0)
             if m >= 0 and case.levels[m] in anatomy.LABELS:
                 by_label[anatomy.LABELS[case.levels[m]] - 1].append(x)
         for k, (a, b) in enumerate(zip(case.levels, case.levels[1:], strict=False)):
@@ -205,14 +213,11 @@ def fit(cases: list[Case]) -> Emission:
         if len(a):
             own = np.cov(a.T) if len(a) > 1 else pooled
             covariance[v] = (len(a) * own + 20 * pooled) / (len(a) + 20)
-    rates = [(float(np.mean(x)), float(np.std(x)), float(np.mean(p))) for x, p in (zip(*real, strict=True), zip(*false, strict=True))]
     return Emission(
         mean,
         covariance,
         np.isfinite(mean[:, 0]),
-        rates[0],
-        rates[1],
-        float(np.log(len(real) / len(false))),
+        _logistic(_real_features(np.array(detected)), np.array(real)),
         np.array([np.median(g) if len(g) > 5 else list(anatomy.GAPS_MM.values())[k] for k, g in enumerate(gaps)]),
         (np.log(ends[0] / ends[0].sum()), np.log(ends[1] / ends[1].sum())),
     )

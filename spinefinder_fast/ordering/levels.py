@@ -19,29 +19,39 @@ Array = NDArray[np.float64]
 LEVELS: Final = (*anatomy.NAMES[:19], "T13", *anatomy.NAMES[19:24], "L6", *anatomy.NAMES[24:])
 """C1 ... T12, T13, L1 ... L5, L6, S1, S2: 28 levels in cranio-caudal order."""
 
-SEEN_AS: Final = np.array([anatomy.LABELS.get(name, anatomy.LABELS["T12" if name == "T13" else "L5"]) for name in LEVELS])
+SEEN_AS: Final = np.array(
+    [anatomy.LABELS.get(name, anatomy.LABELS["T12" if name == "T13" else "L5"]) for name in LEVELS]
+)
 """(28,) the label, 1..26, under which the networks see each level."""
 
-GAP_SD: Final = 0.05
-"""Relative spread of one gap in one person, annotators' noise included: what is left of the spread in the annotations of
-VerSe (Sekuboyina et al. 2021) and in the keypoints of Buergin et al. 2023 when the person's size is taken out."""
+GAP_SD: Final = 0.06
+"""Relative spread of one gap in one person. In the annotations of VerSe (Sekuboyina et al. 2021) and the keypoints of
+Buergin et al. 2023, 0.05 are left when the person's size is taken out; neighbours deviate together, which a chain of
+independent gaps makes up for with a little more."""
 
 MOST_MISSED: Final = 3
 """As many neighbours may be missed in a row; behind a longer hole any numbering would be a guess."""
 
-MISSED: Final = float(np.log(0.02))
-"""Log probability that a vertebra in view is not among the detected bodies."""
+MISSED: Final = float(np.log(0.01))
+"""Log probability that a vertebra between others is not among the detected bodies."""
+
+MISSED_AT_END: Final = float(np.log(0.3))
+"""The same beyond the first and the last: networks fail on whole ends, above all on the sacrum and at C1."""
 
 RARE: Final = {
-    ("T12", "T13"): ("T12", np.log(0.01)),
+    ("T12", "T13"): ("T12", np.log(0.003)),
     ("T13", "L1"): ("T12", 0.0),
-    ("T11", "L1"): ("T12", np.log(0.005)),
-    ("L5", "L6"): ("L4", np.log(0.04)),
+    ("T11", "L1"): ("T12", np.log(0.003)),
+    ("L5", "L6"): ("L4", np.log(0.05)),
     ("L6", "S1"): ("L5", 0.0),
     ("L4", "S1"): ("L5", np.log(0.01)),
 }
 """The variants of the two passages: below which usual level the gap is taken from, and the log probability, rounded.
 One person in ten or so has a variant; VerSe, which collected them, has L6 in one scan of eight, T13 in two of a hundred."""
+
+
+FIRST: Final = np.array([{"T13": RARE["T12", "T13"][1], "L6": RARE["L5", "L6"][1]}.get(name, 0.0) for name in LEVELS])
+"""(28,) log probability that a row begins with each level: as rare as a variant is, it is also at the top of a row."""
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,15 @@ any level: the alternatives and the margin. With the sum of exponentials instead
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spinefinder_fast import anatomy
-from spinefinder_fast.ordering.levels import LEVELS, MISSED, SEEN_AS, Ways, ways
+from spinefinder_fast.ordering.levels import FIRST, LEVELS, MISSED_AT_END, SEEN_AS, Ways, ways
 
 Array = NDArray[np.float64]
 Verdict = Literal["certain", "probable", "ambiguous"]
@@ -30,13 +30,13 @@ Verdict = Literal["certain", "probable", "ambiguous"]
 SIZES: Final = np.linspace(-0.3, 0.3, 21)
 """Log of a person's size, against the adult mean."""
 
-SIZE_SD: Final = 0.08
-"""Spread of that: 0.064 in adults, and more for the others."""
+SIZE_SD: Final = 0.06
+"""Spread of that over adults."""
 
 NOISE_MM: Final = 1.5
 """Error of a candidate's position along the spine; both ends of a distance have it."""
 
-OUTLIER: Final = 6.0
+OUTLIER: Final = 9.0
 """No distance costs more than this, however odd: a fracture, or a body placed badly."""
 
 MOST_LEFT_OUT: Final = 4
@@ -81,6 +81,16 @@ class Numbering:
     verdict: Verdict
     size: float
 
+    def of(self, candidates: Sequence[int]) -> Numbering:
+        """The same numbering, told of some of the candidates only."""
+        alternatives = [Alternative(tuple(a.names[i] for i in candidates), a.worse) for a in self.alternatives]
+        return replace(
+            self,
+            names=tuple(self.names[i] for i in candidates),
+            confidence=self.confidence[list(candidates)],
+            alternatives=tuple(alternatives),
+        )
+
 
 def number(
     points: ArrayLike,
@@ -113,7 +123,7 @@ def number(
         np.broadcast_to(prior, len(LEVELS)) + _missed_beyond(mm, np.asarray(gaps_mm, np.float64), towards)
         for prior, mm, towards in zip(ends, beyond, (-1, 1), strict=True)
     ]
-    starts[0] = starts[0] - 0.5 * (SIZES[:, None] / SIZE_SD) ** 2
+    starts[0] = starts[0] + FIRST - 0.5 * (SIZES[:, None] / SIZE_SD) ** 2
     turned = points[::-1], node[::-1], starts[1][::-1], down.turned()
     forward = [_Sweep(points, node, starts[0], down, join) for join in (np.maximum, np.logaddexp)]
     backward = [_Sweep(*turned, join) for join in (np.maximum, np.logaddexp)]
@@ -136,7 +146,13 @@ def number(
     levels = path(int(i), int(level))
     through = best.max(axis=1)
     others = sorted(
-        ((score - through[k, v], k, v) for k, own in enumerate(levels) if own is not None for v in range(len(LEVELS)) if v != own),
+        (
+            (score - through[k, v], k, v)
+            for k, own in enumerate(levels)
+            if own is not None
+            for v in range(len(LEVELS))
+            if v != own
+        ),
     )
     alternatives: dict[tuple[int | None, ...], float] = {}
     for worse, k, v in others:
@@ -193,7 +209,7 @@ def _missed_beyond(beyond_mm: Array, gaps_mm: Array, towards: int) -> Array:
     far = towards * (place - place[SEEN_AS - 1][:, None])
     far = np.where(far > 0, far + half, np.inf)
     seen = (np.exp(SIZES)[:, None, None] * far < beyond_mm[:, None, None, None]).sum(axis=-1)
-    return MISSED * np.minimum(seen, MOST_MISSED_AT_END)
+    return MISSED_AT_END * np.minimum(seen, MOST_MISSED_AT_END)
 
 
 class _Sweep:
@@ -218,15 +234,15 @@ class _Sweep:
                 self.scores[i][:, ends] = join(self.scores[i][:, ends], paths)
             self.scores[i] += node[i]
 
-    def _steps(self, i: int) -> Array:
+    def _steps(self, i: int, sizes: slice = slice(None)) -> Array:
         """(j, sizes, m) the paths that come to i, from each candidate before it and by each way."""
         table = self._table
         before = slice(max(i - 1 - MOST_LEFT_OUT, 0), i)
         mm = np.linalg.norm(self._points[before] - self._points[i], axis=1).clip(min=1.0)[:, None, None]
         spread = np.hypot(table.sd, NOISE_MM * np.sqrt(2) / mm)
-        off = (np.log(mm) - SIZES[:, None] - table.log_mm) / spread
+        off = (np.log(mm) - SIZES[sizes, None] - table.log_mm) / spread
         length = np.log(np.exp(-0.5 * off**2) + np.exp(-OUTLIER))
-        return np.asarray(self.scores[before][..., table.origin] + length + table.prior)
+        return np.asarray(self.scores[before, sizes][..., table.origin] + length + table.prior)
 
     def follow(self, i: int, size: int, level: int) -> Iterator[tuple[int, int]]:
         """The best path that ends at a candidate with a size and a level: its candidates and their levels, backwards."""
@@ -234,7 +250,7 @@ class _Sweep:
             yield i, level
             if not i:
                 return
-            steps = np.where(self._table.end == level, self._steps(i)[:, size], -np.inf)
+            steps = np.where(self._table.end == level, self._steps(i, slice(size, size + 1))[:, 0], -np.inf)
             j, way = np.unravel_index(steps.argmax(), steps.shape)
             if steps[j, way] <= self._start[i, size, level]:
                 return

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From dense votes to a numbered spine: the order of the vertebrae, which the paper leaves to future work.
+
+The paper's own aggregation, `centroids.aggregate`, takes a median per label, each for itself: a column may be shifted as
+a whole, a level be skipped, a sliver get a wild name. Here bodies are found first, along the spine and without names, and
+then numbered all together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spinefinder_fast import anatomy
+from spinefinder_fast.ordering.bodies import Bodies, find_bodies, profile
+from spinefinder_fast.ordering.numbering import Numbering, number
+from spinefinder_fast.spine import Vertebra
+from spinefinder_fast.volume import Volume
+
+Array = NDArray[np.float64]
+
+LABEL_SD: Final = 0.8
+"""How far the label that is regressed for a body may be off, in levels. The errors of neighbours go together, so this is
+more than a single one would need: a column shifted by one level must stay thinkable."""
+
+UNLIKELIEST: Final = 6.0
+"""No level of one body is less likely than this, in log units, whatever the network says."""
+
+HALF_FILL: Final = 0.25
+"""A body with this share of the votes that its vertebra would give is as likely real as not."""
+
+
+def decode(
+    labels: Iterable[tuple[int, NDArray[np.float32]]], mask: NDArray[np.uint8], volume: Volume
+) -> tuple[list[Vertebra], Numbering]:
+    """Find the bodies along the spine and number them.
+
+    Args:
+        labels: sagittal slices as `identification.identify` yields them, each once and in any order: the index along X,
+            and (Y, Z) float32.
+        mask: (X, Y, Z) uint8, the result of `detection.detect`.
+        volume: HU on the same grid.
+
+    Returns:
+        The vertebrae from head to foot, T13 and L6 among them where they fit best, and the numbering with a confidence
+        for each of them, what else they may be, and a verdict. The numbering speaks of the vertebrae alone: candidates
+        that are none are left out of both.
+    """
+    seen = profile(labels, mask, volume)
+    if seen is None:
+        return [], number(np.zeros((0, 3)), np.zeros((0, anatomy.N_LABELS)), np.zeros(0))
+    bodies = find_bodies(seen, volume.grid)
+    z = volume.grid.to_voxel(bodies.points)[:, 2]
+    step = volume.grid.spacing_mm[2]
+    above, below = (volume.grid.shape[2] - 0.5 - z[0]) * step, (z[-1] + 0.5) * step
+    found = number(bodies.points, _evidence(bodies), _real(bodies), beyond_mm=(float(above), float(below)))
+    kept = [i for i, name in enumerate(found.names) if name is not None]
+    vertebrae = [
+        Vertebra(
+            name=str(found.names[i]),
+            lps=tuple(map(float, bodies.points[i])),  # type: ignore[arg-type]
+            votes=int(bodies.votes[i]),
+            spread_mm=tuple(map(float, bodies.spread_mm[i])),  # type: ignore[arg-type]
+            truncated=bool(bodies.truncated[i]),
+        )
+        for i in kept
+    ]
+    return vertebrae, found.of(kept)
+
+
+def _evidence(bodies: Bodies) -> Array:
+    """(n, 26) log probability of each label; all alike where nothing is regressed."""
+    off = np.nan_to_num(bodies.label[:, None] - np.arange(1, anatomy.N_LABELS + 1))
+    evidence = np.maximum(-0.5 * (off / np.hypot(LABEL_SD, np.nan_to_num(bodies.spread))[:, None]) ** 2, -UNLIKELIEST)
+    return np.asarray(evidence - np.logaddexp.reduce(evidence, axis=1, keepdims=True))
+
+
+def _real(bodies: Bodies) -> Array:
+    """(n,) log odds of a vertebra, by its votes."""
+    return np.asarray((2 * np.log2(np.maximum(bodies.fill, 1e-3) / HALF_FILL)).clip(-4.0, 4.0))
