@@ -21,7 +21,7 @@ def phantom(
     name: Annotated[str, typer.Option(help="Of the files.")] = "phantom",
     form: Annotated[str, typer.Option("--format", help="Of the centroids: verse, biomedia, slicer or csv.")] = "verse",
 ) -> None:
-    """Make a synthetic CT scan with a spine and its true centroids: NAME.nii.gz and NAME_ctd.json, say."""
+    """Make a synthetic CT scan with a spine and its true centroids, by default NAME.nii.gz and NAME_ctd.json."""
     from spinefinder_fast.anatomy import LABELS
     from spinefinder_fast.dataset.convert import FORMATS
     from spinefinder_fast.files import make_folder
