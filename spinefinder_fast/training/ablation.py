@@ -15,6 +15,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, Final
 
+import torch
+
 from spinefinder_fast.batch import predict_batch
 from spinefinder_fast.dataset import SPLITS, Entry, Manifest, read_manifest
 from spinefinder_fast.errors import AnnotationError
@@ -143,7 +145,8 @@ def _changed(variant: Variant, table: Mapping[str, Any], place: str) -> Variant:
         for key in ("train", kind):
             try:
                 settings[kind] = with_changes(settings[kind], table.get(key, {}), f"{place}, {key}")
-                settings[kind].spec.build()  # a width too small shows itself here
+                with torch.device("meta"):  # weights that are not looked at need not be drawn
+                    settings[kind].spec.build()  # a width too small shows itself here
             except (TypeError, ValueError) as error:
                 raise ValueError(_at(f"{place}, {key}", error)) from error
     detection, identification = (settings[kind].spec for kind in _KINDS)
