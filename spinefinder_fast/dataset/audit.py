@@ -330,14 +330,17 @@ def _mirrored(spine: Spine, scan: Scan) -> tuple[str, str] | None:
     In a column of bones the HU vary little from one to the next; a mirrored line of points crosses bone, fat and air.
     Where the scan lies symmetrically around the spine nothing can be said.
     """
-    if len(spine) < 4 or _misfits([_hu(scan, lps) for lps in spine.lps()]) < 0.3:
+    as_given = [_hu(scan, lps) for lps in spine.lps()]
+    if len(spine) < 4 or _misfits(as_given) < 0.3:
         return None
     voxels = scan.grid.to_voxel(spine.lps())
     last = np.array(scan.grid.shape) - 1
     ways = {how: scan.grid.to_lps(np.where(flip, last - voxels, voxels)) for how, flip in _FLIPS.items()}
     ways["read in the other frame, RAS for LPS"] = ras_from_lps(spine.lps())
     for how, points in ways.items():
-        if _misfits([_hu(scan, lps) for lps in points]) <= 0.1:
+        hu = [_hu(scan, lps) for lps in points]
+        # Brain and muscle are as even as bone, but darker.
+        if _misfits(hu) <= 0.1 and np.median(hu) >= 0.6 * np.median(as_given):
             return spine.names[0], f"the centroids fit bone when {how}, and not as they are"
     return None
 
