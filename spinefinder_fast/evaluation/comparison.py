@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -197,6 +198,8 @@ _COLUMNS: Final[dict[str, Callable[[Comparison], str]]] = {
     "s/scan": lambda r: _number(".1f")(r.seconds),
 }
 
+_IN_TERMINAL: Final = ("Id rate %", "Δ Id", "mean mm", "Δ mean", "missing", "extra", "all right", "s/scan")
+
 _SEED_COLUMNS: Final[dict[str, Callable[[Comparison], str]]] = {
     "Id by seed": lambda r: _range(r.id_rate_seeds, ".1f"),
     "Δ Id by seed": lambda r: _range(r.id_rate_difference_seeds, "+.1f"),
@@ -215,18 +218,24 @@ def _title(rows: Sequence[Comparison]) -> str:
 
 
 def comparison_table(rows: Sequence[Comparison]) -> Table:
-    """The comparison for the terminal."""
+    """What of the comparison fits a terminal of 80 columns: intervals of the differences alone, below them."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    columns, lines = _cells(rows)
-    table = Table(title=Text(_title(rows)), title_style="bold", header_style="bold", caption=Text(ABOUT))
-    table.add_column("variant", overflow="fold")
-    for column in columns:
-        table.add_column(column, justify="right")
-    for row, cells in zip(rows, lines, strict=True):
+    def below(cell: str) -> Text:
         # Text, not markup: an interval's bracket is no style.
-        table.add_row(Text(row.name), *map(Text, cells))
+        return Text(re.sub(r" \[(.*), (.*)\]", r"\n\1…\2", cell))
+
+    table = Table(
+        title=Text(_title(rows)), title_style="bold", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    table.add_column("variant", overflow="fold")
+    for column in _IN_TERMINAL:
+        table.add_column(column.replace(" ", "\n"), justify="right", no_wrap=True)
+    for row in rows:
+        own = replace(row, id_rate_interval=None, mean_mm_interval=None)
+        table.add_row(Text(row.name), *(below(_COLUMNS[column](own)) for column in _IN_TERMINAL))
     return table
 
 

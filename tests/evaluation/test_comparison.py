@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from spinefinder_fast.evaluation import Case, score_cases
 from spinefinder_fast.evaluation.comparison import (
@@ -96,4 +98,16 @@ def test_the_files_hold_the_rows(tmp_path) -> None:
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 4
     assert len({line.replace("\\|", "").count("|") for line in table}) == 1
-    assert comparison_table(rows).row_count == 2
+
+
+def test_the_table_fits_a_terminal() -> None:
+    far = run(spine(T12=100, L1=82.4, L2=47.5, L3=12), spine())
+    rows = compare([Contender("discs", [REFERENCE]), Contender("large tiles, mean shift", [far], seconds=123.4)])
+    text = io.StringIO()
+    Console(file=text, width=80).print(comparison_table(rows))
+    lines = text.getvalue().splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert "…" not in text.getvalue().replace("-100.0…-50.0", "")  # nothing is cut
+    assert "2 scans, 8 vertebrae; Δ against discs" in lines[0]
+    assert any(line.split()[:2] == ["discs", "75.0"] for line in lines)
+    assert any(line.split()[-1:] == ["123.4"] for line in lines)
