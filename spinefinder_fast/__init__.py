@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from spinefinder_fast.networks.weights import Model, load_model
     from spinefinder_fast.phantom import make_phantom
     from spinefinder_fast.pipeline import locate
+    from spinefinder_fast.procedure import Procedure
     from spinefinder_fast.report import draw_spine
     from spinefinder_fast.scan import Scan, read_scan
     from spinefinder_fast.spine import Spine, Vertebra
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Grid": "geometry",
     "Model": "networks.weights",
+    "Procedure": "procedure",
     "Scan": "scan",
     "Spine": "spine",
     "SpinefinderError": "errors",
@@ -45,6 +47,7 @@ _HOMES = {
 __all__ = [
     "Grid",
     "Model",
+    "Procedure",
     "Scan",
     "Spine",
     "SpinefinderError",

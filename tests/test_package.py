@@ -21,7 +21,8 @@ def test_import_is_light():
 
 def test_help_is_light():
     code = "from typer.testing import CliRunner\nfrom spinefinder_fast.cli import app\n"
-    for command in ("", "predict", "train", "evaluate", "phantom", "dataset", "dataset check", "dataset import"):
+    commands = ("", "predict", "train", "ablate", "evaluate", "phantom", "dataset", "dataset check", "dataset import")
+    for command in commands:
         code += f"assert CliRunner().invoke(app, {[*command.split(), '--help']}).exit_code == 0\n"
     assert not modules_after(code).intersection(HEAVY)
 
