@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From dense votes to a numbered spine: the order of the vertebrae, which the paper leaves to future work.
 
-The paper's own aggregation, `centroids.aggregate`, takes a median per label, each for itself: a column may be shifted as
-a whole, a level be skipped, a sliver get a wild name. Here bodies are found first, along the spine and without names, and
+The paper's own aggregation, `centroids.aggregate`, takes a median per label, each for itself: a level may be skipped or
+lie half a level off, a sliver may get a wild name. Here bodies are found first, along the spine and without names, and
 then numbered all together.
 """
 
@@ -23,8 +23,8 @@ from spinefinder_fast.volume import Volume
 Array = NDArray[np.float64]
 
 LABEL_SD: Final = 0.8
-"""How far the label that is regressed for a body may be off, in levels. The errors of neighbours go together, so this is
-more than a single one would need: a column shifted by one level must stay thinkable."""
+"""How far the label that is regressed for a body may be off, in levels. The errors of neighbours go together, so this
+is more than a single one would need: a column shifted by one level must stay thinkable."""
 
 UNLIKELIEST: Final = 6.0
 """No level of one body is less likely than this, in log units, whatever the network says."""

@@ -47,7 +47,8 @@ RARE: Final = {
     ("L4", "S1"): ("L5", np.log(0.01)),
 }
 """The variants of the two passages: below which usual level the gap is taken from, and the log probability, rounded.
-One person in ten or so has a variant; VerSe, which collected them, has L6 in one scan of eight, T13 in two of a hundred."""
+One person in ten or so has a variant; VerSe, which collected them, has L6 in one scan of eight and T13 in two of a
+hundred."""
 
 
 FIRST: Final = np.array([{"T13": RARE["T12", "T13"][1], "L6": RARE["L5", "L6"][1]}.get(name, 0.0) for name in LEVELS])
@@ -75,8 +76,13 @@ class Ways:
     def turned(self) -> Ways:
         """The same ways, up the spine."""
         by_origin = np.argsort(self.origin, kind="stable")
-        columns = (self.end, self.origin, self.log_mm, self.sd, self.prior)
-        return Ways(*(column[by_origin] for column in columns))
+        return Ways(
+            self.end[by_origin],
+            self.origin[by_origin],
+            self.log_mm[by_origin],
+            self.sd[by_origin],
+            self.prior[by_origin],
+        )
 
 
 def ways(gaps_mm: ArrayLike) -> Ways:

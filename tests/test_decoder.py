@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The decoder on spines made by hand: HU of bodies, end plates and discs, labels as a network would regress them."""
+
+import numpy as np
+import pytest
+
+from spinefinder_fast import Grid, anatomy
+from spinefinder_fast.centroids import aggregate
+from spinefinder_fast.decoder import decode
+from spinefinder_fast.ordering.bodies import find_bodies, profile
+from spinefinder_fast.volume import Volume
+
+GAPS = np.array(list(anatomy.GAPS_MM.values()))
+SPACING = 2.0
+
+
+def column(first, last, margin_mm=(15.0, 15.0), seed=0):
+    """A straight column: the volume, its mask, the ideal labels, and the true centres, LPS mm from head to foot."""
+    rng = np.random.default_rng(seed)
+    a, b = anatomy.LABELS[first], anatomy.LABELS[last]
+    labels = np.arange(a, b + 1)
+    gaps = GAPS[a - 1 : b - 1]
+    down = np.concatenate([[0.0], gaps.cumsum()]) + margin_mm[0]
+    height = down[-1] + margin_mm[1]
+    shape = (40, 40, round(height / SPACING))
+    grid = Grid.from_spacing(shape, SPACING, (10.0, -20.0, 300.0))
+    depth = height - (np.arange(shape[2]) + 0.5) * SPACING
+    half = 0.5 * np.array([anatomy.height_mm(v) for v in labels])
+    nearest = np.abs(depth[:, None] - down).argmin(axis=1)
+    off = np.abs(depth - down[nearest]) / half[nearest]
+    x, y = np.indices(shape[:2]) * SPACING
+    radius = 0.5 * np.array([anatomy.DIAMETERS_MM[anatomy.name_of(v)] for v in labels])[nearest]
+    mask = (np.hypot(x - 40.0, y - 40.0)[..., None] <= radius) & (off <= 1.1)
+    hu = np.where(off < 0.6, 150.0, np.where(off < 0.85, 450.0, 70.0))
+    array = np.where(mask, hu, 40.0) + rng.normal(0, 15, shape)
+    # Steps between the plateaus, as wide as a voxel or two.
+    ramp = np.interp(depth, np.stack([down - 0.8 * half, down + 0.8 * half], 1).ravel(), labels.repeat(2))
+    dense = np.broadcast_to(ramp, shape).astype(np.float32) + rng.normal(0, 0.1, shape).astype(np.float32)
+    top = grid.shape[2] - 0.5 - down / SPACING
+    centres = grid.to_lps(np.column_stack([np.full((len(down), 2), 20.0), top]))
+    return Volume(array.astype(np.float32), grid), mask.astype(np.uint8), dense, centres
+
+
+def names(first, last):
+    return list(anatomy.NAMES[anatomy.LABELS[first] - 1 : anatomy.LABELS[last]])
+
+
+def furthest_mm(vertebrae, centres):
+    return np.linalg.norm(np.array([v.lps for v in vertebrae]) - centres, axis=1).max()
+
+
+@pytest.mark.parametrize(("first", "last"), [("C2", "T3"), ("T3", "T12"), ("T10", "S1"), ("C1", "S2")])
+def test_a_column_is_found_and_named(first, last):
+    volume, mask, labels, centres = column(first, last)
+    vertebrae, numbering = decode(enumerate(labels), mask, volume)
+    assert [v.name for v in vertebrae] == names(first, last)
+    assert numbering.names == tuple(names(first, last))
+    assert len(numbering.confidence) == len(vertebrae)
+    assert furthest_mm(vertebrae, centres) < 4
+    assert all(v.votes > 0 and v.spread_mm[0] > 0 for v in vertebrae)
+
+
+def test_labels_half_a_level_off_do_not_move_the_bodies():
+    volume, mask, labels, centres = column("T8", "L3")
+    labels += 0.4
+    vertebrae, _ = decode(enumerate(labels), mask, volume)
+    assert [v.name for v in vertebrae] == names("T8", "L3")
+    assert furthest_mm(vertebrae, centres) < 4
+
+
+def test_a_level_that_is_skipped_and_one_that_is_given_twice_are_put_in_order():
+    volume, mask, labels, centres = column("T6", "L2")
+    middle = labels > 12.5
+    labels[middle & (labels < 16.5)] += 0.8  # T6 is followed by what looks like T8, and T11 comes twice
+    median = [v.name for v in aggregate(enumerate(labels), mask, volume.grid)]
+    assert median != names("T6", "L2")
+    vertebrae, _ = decode(enumerate(labels), mask, volume)
+    assert [v.name for v in vertebrae] == names("T6", "L2")
+    assert furthest_mm(vertebrae, centres) < 4
+
+
+def test_a_speck_elsewhere_is_no_vertebra():
+    volume, mask, labels, _ = column("T8", "L3", margin_mm=(90.0, 15.0))
+    mask[2:10, 2:10, -6:-2] = 1
+    labels[2:10, 2:10, -6:-2] = 3.0
+    vertebrae, _ = decode(enumerate(labels), mask, volume)
+    assert [v.name for v in vertebrae] == names("T8", "L3")
+
+
+def test_what_the_field_of_view_cuts_is_marked():
+    volume, mask, labels, _ = column("T9", "L3", margin_mm=(4.0, 30.0))
+    vertebrae, _ = decode(enumerate(labels), mask, volume)
+    assert vertebrae[0].truncated
+    assert not any(v.truncated for v in vertebrae[1:])
+
+
+def test_without_any_label_the_numbering_is_ambiguous():
+    volume, mask, labels, _ = column("T4", "T9")
+    labels[:] = np.random.default_rng(0).uniform(10, 16, labels.shape)
+    vertebrae, numbering = decode(enumerate(labels), mask, volume)
+    assert numbering.verdict == "ambiguous"
+    assert numbering.alternatives
+    assert all(len(other.names) == len(vertebrae) for other in numbering.alternatives)
+
+
+def test_nothing_detected_gives_nothing():
+    volume, mask, labels, _ = column("L1", "L3")
+    vertebrae, numbering = decode(enumerate(labels), np.zeros_like(mask), volume)
+    assert vertebrae == []
+    assert numbering.names == ()
+    assert decode(iter(()), mask, volume)[0] == []
+
+
+def test_the_order_of_the_slices_does_not_matter():
+    volume, mask, labels, _ = column("T8", "L3")
+    one, first = decode(enumerate(labels), mask, volume)
+    two, second = decode(reversed(list(enumerate(labels))), mask, volume)
+    assert one == two
+    assert (first.confidence == second.confidence).all()
+
+
+def test_bodies_lie_between_the_discs_even_where_labels_rise_evenly():
+    volume, mask, labels, centres = column("T10", "L4")
+    along = np.interp(np.arange(labels.shape[2])[::-1], [0, labels.shape[2] - 1], [16.5, 23.5])
+    labels[:] = along.astype(np.float32)
+    bodies = find_bodies(profile(enumerate(labels), mask, volume), volume.grid)
+    assert len(bodies.points) == len(centres)
+    assert np.linalg.norm(bodies.points - centres, axis=1).max() < 0.3 * GAPS[16]
