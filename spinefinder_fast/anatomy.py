@@ -7,6 +7,7 @@ background. Files of the VerSe challenge number differently; `VERSE_NAMES` trans
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 NAMES: Final[tuple[str, ...]] = (
@@ -19,6 +20,9 @@ NAMES: Final[tuple[str, ...]] = (
 """Names in cranio-caudal order; the label of ``NAMES[i]`` is ``i + 1``."""
 
 N_LABELS: Final = len(NAMES)
+
+EVERY_NAME: Final = (*NAMES[:19], "T13", *NAMES[19:24], "L6", "S1", "S2")
+"""Every name that an annotation may hold, from head to foot."""
 
 LABELS: Final[dict[str, int]] = {name: i + 1 for i, name in enumerate(NAMES)}
 """Label of each name: ``{"C1": 1, ..., "S2": 26}``."""
@@ -97,3 +101,21 @@ def height_mm(label: int) -> float:
     above = GAPS_MM[NAMES[max(label - 2, 0)]]
     below = GAPS_MM[NAMES[min(label - 1, N_LABELS - 2)]]
     return 0.5 * (above + below)
+
+
+def name_ranges(names: Iterable[str]) -> str:
+    """Names in cranio-caudal order with unbroken runs drawn together, e.g. ``"T12-L5, S1"`` without L6 between.
+
+    T13 and L6 are not missed where they are absent: ``T12, L1`` is a run.
+    """
+    held = set(names)
+    order = [name for name in EVERY_NAME if name in held or name not in UNPREDICTED]
+    runs: list[list[str]] = []
+    for before, name in zip(["", *order], order, strict=False):
+        if name in held:
+            # The sacrum stands by itself: a reader counts mobile vertebrae first.
+            if before in held and not name.startswith("S1"):
+                runs[-1].append(name)
+            else:
+                runs.append([name])
+    return ", ".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

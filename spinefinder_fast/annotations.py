@@ -203,6 +203,12 @@ class _Collector:
             raise self.error("E_LABELS", f"three coordinates are needed, found {x}, {y}, {z}")
         return x, y, z
 
+    def number(self, column: str, value: str) -> float:
+        try:
+            return float(value)
+        except ValueError:
+            raise self.error("E_LABELS", f"{column} must be a number, found {_short(value)}") from None
+
     def add(self, vertebra: Vertebra) -> None:
         if vertebra.name not in _NAMES:
             raise self.error("E_LABELS", f"unknown vertebra {_short(vertebra.name)}; known are C1 ... L6, S1, S2")
@@ -410,18 +416,16 @@ def _read_csv(path: Path, grid: Grid | None) -> Points:
             raise AnnotationError("E_FORMAT", f"{path}: has no column {', '.join(missing)}")
         for row in rows:
             with collector.at(f"line {rows.line_num}", rows.line_num):
+                sure = row.get("confidence")
                 spread = [row.get(f"spread_{axis}_mm") for axis in "xyz"]
-                try:
-                    votes = int(row.get("votes") or 0)
-                except ValueError:
-                    raise collector.error("E_LABELS", f"votes must be a number, found {_short(row['votes'])}") from None
                 collector.add(
                     Vertebra(
                         name=row["name"] or "",
                         lps=collector.point(row[column] for column in needed[1:]),
-                        votes=votes,
+                        votes=int(collector.number("votes", row.get("votes") or "0")),
                         spread_mm=collector.point(spread) if all(spread) else None,
                         truncated=row.get("truncated") == "true",
+                        confidence=collector.number("confidence", sure) if sure else None,
                     )
                 )
     return collector.done(grid)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spinefinder_fast import anatomy
 from spinefinder_fast.discs import dense_labels
 from spinefinder_fast.errors import OutputError, SpinefinderError
 from spinefinder_fast.files import make_folder
 from spinefinder_fast.pipeline import locate
-from spinefinder_fast.procedure import FAITHFUL, Procedure
+from spinefinder_fast.procedure import DEFAULT, Procedure
 from spinefinder_fast.report import (
     ScanResult,
     draw_spine,
@@ -74,7 +75,7 @@ def predict_batch(
     folder: Path,
     model: Model,
     *,
-    procedure: Procedure = FAITHFUL,
+    procedure: Procedure = DEFAULT,
     label_map: bool = False,
     picture: bool = True,
 ) -> Iterator[tuple[ScanResult, Spine | None]]:
@@ -129,9 +130,10 @@ def _write(scan: Scan, spine: Spine, folder: Path, name: str, label_map: bool, p
     if picture:
         draw_spine(scan, spine, folder / f"{name}.png")
     if label_map:
+        known = Spine(tuple(v for v in spine if v.name in anatomy.LABELS))  # T13 and L6 have no label
         labels = dense_labels(
-            np.array([v.label for v in spine], np.int64),
-            scan.grid.to_voxel(spine.lps()),
+            np.array([v.label for v in known], np.int64),
+            scan.grid.to_voxel(known.lps()),
             scan.grid.shape,
             scan.grid.spacing_mm,
         )

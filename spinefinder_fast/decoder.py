@@ -65,6 +65,7 @@ def decode(
             votes=int(bodies.votes[i]),
             spread_mm=tuple(map(float, bodies.spread_mm[i])),  # type: ignore[arg-type]
             truncated=bool(bodies.truncated[i]),
+            confidence=float(found.confidence[i]),
         )
         for i in kept
     ]

@@ -11,10 +11,11 @@ from time import perf_counter
 from typing import TypeVar
 
 from spinefinder_fast.centroids import aggregate
+from spinefinder_fast.decoder import decode
 from spinefinder_fast.detection import detect
 from spinefinder_fast.identification import identify
 from spinefinder_fast.networks.weights import Model, load_model
-from spinefinder_fast.procedure import FAITHFUL, Procedure
+from spinefinder_fast.procedure import DEFAULT, Procedure
 from spinefinder_fast.scan import Scan, read_scan
 from spinefinder_fast.spine import Spine
 from spinefinder_fast.volume import resample
@@ -22,7 +23,7 @@ from spinefinder_fast.volume import resample
 T = TypeVar("T")
 
 
-def locate(scan: str | Path | Scan, model: Model | None = None, *, procedure: Procedure = FAITHFUL) -> Spine:
+def locate(scan: str | Path | Scan, model: Model | None = None, *, procedure: Procedure = DEFAULT) -> Spine:
     """Find and name the vertebrae in a CT scan.
 
     Args:
@@ -31,7 +32,9 @@ def locate(scan: str | Path | Scan, model: Model | None = None, *, procedure: Pr
         procedure: how the networks are run and their votes counted.
 
     Returns:
-        The labelled centroids in LPS mm; ``.voxels()`` gives them in the voxels of the file.
+        The labelled centroids in LPS mm; ``.voxels()`` gives them in the voxels of the file. With the default
+        ``decode="order"`` each has its confidence, ``details["numbering"]`` tells what else they may be, and there is a
+        warning where the levels are not certain.
 
     Raises:
         ScanError: the scan cannot be read or is not a CT that can be used safely.
@@ -46,20 +49,22 @@ def locate(scan: str | Path | Scan, model: Model | None = None, *, procedure: Pr
     mask = detect(volume, model, procedure.tiling)
     clock.lap("detect")
     labels = clock.timed("identify", identify(volume, mask, model))
-    vertebrae = aggregate(labels, mask, volume.grid, procedure.threshold, procedure.centre)
+    details: dict[str, object] = {
+        "weights": model.id,
+        "spacing_mm": model.spacing_mm,
+        "procedure": asdict(procedure),
+        "seconds": clock.laps,
+    }
+    warnings = scan.warnings
+    if procedure.decode == "order":
+        vertebrae, numbering = decode(labels, mask, volume)
+        details["numbering"] = numbering
+        if vertebrae and numbering.verdict != "certain":
+            warnings = (*warnings, numbering.doubt())
+    else:
+        vertebrae = aggregate(labels, mask, volume.grid, procedure.threshold, procedure.centre)
     clock.lap("aggregate")
-    return Spine(
-        vertebrae=tuple(vertebrae),
-        grid=scan.file_grid,
-        source=scan.name,
-        warnings=scan.warnings,
-        details={
-            "weights": model.id,
-            "spacing_mm": model.spacing_mm,
-            "procedure": asdict(procedure),
-            "seconds": clock.laps,
-        },
-    )
+    return Spine(tuple(vertebrae), scan.file_grid, scan.name, warnings, details)
 
 
 class _Clock:

@@ -9,6 +9,7 @@ from typing import Final, Literal, get_args
 Tiling = Literal["faithful", "large"]
 Centre = Literal["median", "mean", "geometric_median", "mean_shift"]
 Threshold = Literal["in_view", "paper"]
+Decode = Literal["order", "median"]
 
 
 @dataclass(frozen=True)
@@ -22,21 +23,30 @@ class Procedure:
             ``"mean_shift"`` (the paper's own wish); see `centroids.aggregate`.
         threshold: how many votes make a vertebra: ``"in_view"`` or ``"paper"`` (Eq. 3 as it stands); see
             `centroids.aggregate`.
+        decode: how votes become vertebrae: ``"order"``, bodies are found along the spine and numbered all together
+            (`decoder.decode`), or ``"median"``, each label by itself, as the paper does (`centroids.aggregate`); the
+            latter alone has a use for `centre` and `threshold`.
 
     Raises:
-        ValueError: a choice that there is not.
+        ValueError: a choice that there is not, or one that would change nothing.
     """
 
     tiling: Tiling = "faithful"
     centre: Centre = "median"
     threshold: Threshold = "in_view"
+    decode: Decode = "order"
 
     def __post_init__(self) -> None:
-        for name, choices in (("tiling", Tiling), ("centre", Centre), ("threshold", Threshold)):
+        for name, choices in (("tiling", Tiling), ("centre", Centre), ("threshold", Threshold), ("decode", Decode)):
             if (value := getattr(self, name)) not in get_args(choices):
                 *others, last = get_args(choices)
                 raise ValueError(f"{name} is {value!r}; {', '.join(others)} or {last} is needed")
+        for name in ("centre", "threshold"):
+            if self.decode == "order" and (value := getattr(self, name)) != getattr(type(self), name):
+                raise ValueError(f"{name} is {value!r}, for which decode 'order' has no use; take decode 'median'")
 
 
-FAITHFUL: Final = Procedure()
+DEFAULT: Final = Procedure()
+
+FAITHFUL: Final = Procedure(decode="median")
 """The paper's, but for the threshold."""

@@ -24,6 +24,8 @@ class Vertebra:
             centroid was annotated and not found.
         spread_mm: inter-quartile range of the votes along x, y, z, mm; None where annotated.
         truncated: whether the field of view cuts the vertebra.
+        confidence: probability of the name among all that the vertebra could have, 0 to 1; None where it was annotated,
+            or found by a procedure that gives none.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Vertebra:
     votes: int = 0
     spread_mm: tuple[float, float, float] | None = None
     truncated: bool = False
+    confidence: float | None = None
 
     @property
     def label(self) -> int:

@@ -12,6 +12,7 @@ from stubs import labelled_scan, true_model
 from spinefinder_fast import make_phantom
 from spinefinder_fast.batch import predict_batch, result_names
 from spinefinder_fast.errors import OutputError, ScanError
+from spinefinder_fast.procedure import FAITHFUL
 from spinefinder_fast.scan import write_nifti
 
 
@@ -96,7 +97,7 @@ def scans(tmp_path):
 
 
 def run(scans, folder):
-    return list(predict_batch(scans, folder, true_model(4.0), picture=False))
+    return list(predict_batch(scans, folder, true_model(4.0), procedure=FAITHFUL, picture=False))
 
 
 def fail_for_b(monkeypatch, stage, error):
@@ -149,14 +150,14 @@ def test_a_full_disk_stops_the_batch(scans, tmp_path, monkeypatch):
         raise OutputError("E_WRITE", "No space left on device")
 
     monkeypatch.setattr("spinefinder_fast.batch.write_csv", full)
-    batch = predict_batch(scans, tmp_path / "out", true_model(4.0), picture=False)
+    batch = predict_batch(scans, tmp_path / "out", true_model(4.0), procedure=FAITHFUL, picture=False)
     with pytest.raises(OutputError, match="No space left"):
         next(batch)
     assert list(batch) == []
 
 
 def test_each_result_comes_when_it_is_done(scans, tmp_path):
-    batch = predict_batch(scans, tmp_path / "out", true_model(4.0), picture=False)
+    batch = predict_batch(scans, tmp_path / "out", true_model(4.0), procedure=FAITHFUL, picture=False)
     result, spine = next(batch)
     assert (result.scan, result.names, result.seconds > 0) == ("a", spine.names, True)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a_ctd.json", "a.csv", "a.mrk.json"}

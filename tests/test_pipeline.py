@@ -12,6 +12,7 @@ from spinefinder_fast import Grid, Scan, locate, make_phantom
 from spinefinder_fast.detection import detect
 from spinefinder_fast.identification import identify
 from spinefinder_fast.networks.identification import SLICES, TARGET
+from spinefinder_fast.procedure import FAITHFUL
 from spinefinder_fast.volume import AIR_HU, WINDOW_SCALE_HU, Volume
 
 
@@ -29,10 +30,26 @@ from spinefinder_fast.volume import AIR_HU, WINDOW_SCALE_HU, Volume
 )
 def test_with_networks_that_know_the_truth_the_faithful_pipeline_finds_it(first, last, bound_mm):
     phantom = make_phantom(first, last, spacing_mm=1.0, seed=3, fov_mm=(90, 90))
-    found = locate(labelled_scan(phantom.spine, phantom.grid), true_model())
+    found = locate(labelled_scan(phantom.spine, phantom.grid), true_model(), procedure=FAITHFUL)
     assert found.names == phantom.spine.names
     errors = np.linalg.norm(found.lps() - phantom.spine.lps(), axis=1)
     assert errors.max() < bound_mm
+
+
+@pytest.mark.parametrize(("first", "last"), [("C4", "C7"), ("T3", "T9"), ("T8", "L1"), ("T11", "S2")])
+def test_with_networks_that_know_the_truth_the_default_pipeline_finds_it(first, last):
+    phantom = make_phantom(first, last, spacing_mm=1.0, seed=3, fov_mm=(90, 90))
+    found = locate(labelled_scan(phantom.spine, phantom.grid), true_model())
+    assert found.names == phantom.spine.names
+    errors = np.linalg.norm(found.lps() - phantom.spine.lps(), axis=1)
+    # A body at the end of the row has a neighbour on one side only to tell where it ends.
+    assert errors[1:-1].max() < 3
+    assert errors.max() < 5
+    sure = min(v.confidence for v in found)
+    assert found.details["numbering"].verdict == (
+        "certain" if sure >= 0.995 else "probable" if sure >= 0.8 else "ambiguous"
+    )
+    assert any("W_NUMBERING" in warning for warning in found.warnings) == (sure < 0.995)
 
 
 def test_details_say_how_it_was_done():

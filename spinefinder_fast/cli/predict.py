@@ -24,6 +24,7 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     tiling: Annotated[str, typer.Option(help="Of detection: faithful, or large (a third of the work).")] = "faithful",
     centre: Annotated[str, typer.Option(help="Of votes: median, mean, geometric_median or mean_shift.")] = "median",
+    decode: Annotated[str, typer.Option(help="order: bodies numbered together; median: the paper's.")] = "order",
     threshold: Annotated[str, typer.Option(help="in_view, or paper for Eq. 3 as it stands.")] = "in_view",
     label_map: Annotated[bool, typer.Option("--label-map", help="Write the dense labels as NIfTI too.")] = False,
     picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Write a PNG of each spine.")] = True,
@@ -41,7 +42,7 @@ def predict(
     from spinefinder_fast.report import batch_table, centroid_table, write_batch_csv
 
     try:
-        procedure = Procedure(tiling, centre, threshold)  # type: ignore[arg-type]
+        procedure = Procedure(tiling, centre, threshold, decode)  # type: ignore[arg-type]
     except ValueError as error:
         stop(f"--{error}", 2)
     try:

@@ -13,11 +13,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
+from spinefinder_fast.anatomy import EVERY_NAME
 from spinefinder_fast.errors import SpinefinderError
 from spinefinder_fast.evaluation.cases import Case
 from spinefinder_fast.evaluation.figures import box_plot, picture, three_scans
 from spinefinder_fast.evaluation.strata import traits_of
-from spinefinder_fast.evaluation.summary import ORDER, summarise
+from spinefinder_fast.evaluation.summary import summarise
 from spinefinder_fast.files import make_folder, write_bytes
 from spinefinder_fast.scan import Scan, read_scan
 
@@ -96,7 +97,7 @@ def render(document: Mapping[str, Any], pictures: Sequence[tuple[str, str, str]]
     environment.filters["mm"] = lambda v: "–" if v is None else f"{v:.2f}"
     environment.filters["whole"] = lambda v: "–" if v is None else f"{v:.0f}"
     plot = box_plot(document["by_vertebra"]) if any(row["annotated"] for row in document["by_vertebra"]) else ""
-    return environment.from_string(template).render(d=document, plot=plot, pictures=pictures, order=ORDER)
+    return environment.from_string(template).render(d=document, plot=plot, pictures=pictures, order=EVERY_NAME)
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -17,9 +17,6 @@ from spinefinder_fast.evaluation.published import TABLE_1
 from spinefinder_fast.evaluation.strata import KINDS, Traits
 from spinefinder_fast.evaluation.verse import score_verse, verse_of_scan
 
-ORDER = [*anatomy.NAMES[:19], "T13", *anatomy.NAMES[19:24], "L6", "S1", "S2"]
-"""Every name that an annotation may hold, from head to foot."""
-
 
 def summarise(
     cases: Sequence[Case],
@@ -109,7 +106,7 @@ def _short(score: Any) -> dict[str, Any]:
 
 def _by_vertebra(cases: Sequence[Case]) -> list[dict[str, Any]]:
     rows = []
-    for name in ORDER:
+    for name in anatomy.EVERY_NAME:
         outcomes = [outcome for case in cases for outcome in case.outcomes if outcome.name == name]
         if not outcomes:
             continue

@@ -81,6 +81,14 @@ class Numbering:
     verdict: Verdict
     size: float
 
+    def doubt(self) -> str:
+        """One line for whoever reads names that are not certain: how sure they are, and what else they may be."""
+        others = [anatomy.name_ranges(name for name in a.names if name) for a in self.alternatives[:1]]
+        least = min(c for c, name in zip(self.confidence, self.names, strict=True) if name)
+        return f"W_NUMBERING: the levels are {self.verdict}, the least sure at {100 * least:.0f} %" + "".join(
+            f"; next best: {other}" for other in others
+        )
+
     def of(self, candidates: Sequence[int]) -> Numbering:
         """The same numbering, told of some of the candidates only."""
         alternatives = [Alternative(tuple(a.names[i] for i in candidates), a.worse) for a in self.alternatives]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spinefinder_fast import anatomy
+from spinefinder_fast.anatomy import name_ranges
 from spinefinder_fast.files import write_bytes
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from spinefinder_fast.spine import Spine
 
 _STYLES = {"ok": "green", "ok_warn": "yellow", "refused": "red", "failed": "bold red"}
-_ORDER = [*anatomy.NAMES[:19], "T13", *anatomy.NAMES[19:24], "L6", "S1", "S2"]
 
 
 @dataclass(frozen=True)
@@ -41,24 +40,6 @@ class ScanResult:
     message: str = ""
 
 
-def name_ranges(names: Iterable[str]) -> str:
-    """Names in cranio-caudal order with unbroken runs drawn together, e.g. ``"T12-L5, S1"`` without L6 between.
-
-    T13 and L6 are not missed where they are absent: ``T12, L1`` is a run.
-    """
-    held = set(names)
-    order = [name for name in _ORDER if name in held or name not in anatomy.UNPREDICTED]
-    runs: list[list[str]] = []
-    for before, name in zip(["", *order], order, strict=False):
-        if name in held:
-            # The sacrum stands by itself: a reader counts mobile vertebrae first.
-            if before in held and not name.startswith("S1"):
-                runs[-1].append(name)
-            else:
-                runs.append([name])
-    return ", ".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
-
-
 def centroid_table(spine: Spine) -> Table:
     """The centroids of one scan as a table for the terminal."""
     from rich.table import Table
@@ -69,6 +50,7 @@ def centroid_table(spine: Spine) -> Table:
         table.add_column(column, justify="right")
     table.add_column("voxel i, j, k", justify="right", no_wrap=True)
     table.add_column("votes", justify="right")
+    table.add_column("sure %", justify="right")
     table.add_column("field")
     voxels = spine.voxels() if spine.grid is not None else [None] * len(spine)
     for vertebra, voxel in zip(spine, voxels, strict=True):
@@ -77,6 +59,7 @@ def centroid_table(spine: Spine) -> Table:
             *(f"{x:.1f}" for x in vertebra.lps),
             "" if voxel is None else ", ".join(f"{x:.1f}" for x in voxel),
             str(vertebra.votes),
+            "" if vertebra.confidence is None else f"{100 * vertebra.confidence:.0f}",
             "cut" if vertebra.truncated else "",
         )
     return table

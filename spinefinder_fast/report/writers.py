@@ -23,7 +23,7 @@ from spinefinder_fast.spine import Spine
 
 CSV_COLUMNS: Final = (
     "scan", "label", "name", "x_lps_mm", "y_lps_mm", "z_lps_mm", "i", "j", "k",
-    "votes", "spread_x_mm", "spread_y_mm", "spread_z_mm", "truncated",
+    "votes", "spread_x_mm", "spread_y_mm", "spread_z_mm", "truncated", "confidence",
 )  # fmt: skip
 _LML_HEADER: Final = "index\tlabel\tx\ty\tz"
 _SLICER_SCHEMA: Final = (
@@ -59,7 +59,7 @@ def write_csv(path: Path, spine: Spine) -> None:
     """Write one line per vertebra, with the columns `CSV_COLUMNS`.
 
     ``label`` is empty for T13 and L6; ``i``, ``j``, ``k`` (voxels of the scan file) where the spine has no grid; the
-    spread where it is unknown.
+    spread and the confidence where they are unknown.
 
     Raises:
         OutputError: the file cannot be written.
@@ -80,6 +80,7 @@ def write_csv(path: Path, spine: Spine) -> None:
                 vertebra.votes,
                 *spread,
                 str(vertebra.truncated).lower(),
+                "" if vertebra.confidence is None else round(vertebra.confidence, 4),
             ]
         )
     write_bytes(path, text.getvalue().encode())

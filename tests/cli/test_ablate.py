@@ -41,7 +41,7 @@ name = "discs"
 [[variant]]
 name = "spheres"
 train = { dense = "spheres" }
-predict = { tiling = "large", centre = "mean_shift" }
+predict = { tiling = "large", centre = "mean_shift", decode = "median" }
 """
 
 

@@ -48,7 +48,7 @@ def same_centroids(folder: Path, name: str, truth) -> None:
 def test_bad_files_do_not_stop_the_batch_and_are_named(command, write_scan, truth, tmp_path):
     good = write_scan(tmp_path / "scans" / "good.nii.gz")
     bad_scans(tmp_path / "scans", good)
-    done = command("predict", tmp_path / "scans", "-o", tmp_path / "out")
+    done = command("predict", tmp_path / "scans", "-o", tmp_path / "out", "--decode", "median")
     assert done.code == 8
     errors = [line for line in done.err.splitlines() if line.startswith("spinefinder: ")]
     assert len(errors) == 2
@@ -75,7 +75,8 @@ def test_a_data_set_gives_its_scans_or_those_of_a_split(command, write_scan, tmp
     entries[2].scan.unlink()
     (tmp_path / "data").mkdir()
     write_manifest(tmp_path / "data" / "dataset.csv", entries)
-    done = command("predict", tmp_path / "data", "--split", "test", "-o", tmp_path / "out", "--no-picture")
+    options = ("--decode", "median", "--no-picture")
+    done = command("predict", tmp_path / "data", "--split", "test", "-o", tmp_path / "out", *options)
     assert done.code == 8
     assert {name: row["status"] for name, row in summary(tmp_path / "out").items()} == {"b": "ok", "gone": "refused"}
     done = command("predict", tmp_path / "data" / "dataset.csv", "-o", tmp_path / "all", "--no-picture")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from spinefinder_fast.anatomy import name_ranges
 from spinefinder_fast.report import ScanResult, batch_table, write_batch_csv
-from spinefinder_fast.report.table import name_ranges
 
 
 @pytest.mark.parametrize(

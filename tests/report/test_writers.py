@@ -40,7 +40,7 @@ def test_csv(tmp_path: Path) -> None:
     assert first == {
         "scan": "case", "label": "20", "name": "L1", "x_lps_mm": "-10.0", "y_lps_mm": "30.0", "z_lps_mm": "160.0",
         "i": "10.0", "j": "10.0", "k": "20.0", "votes": "4000", "spread_x_mm": "5.0", "spread_y_mm": "6.0",
-        "spread_z_mm": "7.5", "truncated": "true",
+        "spread_z_mm": "7.5", "truncated": "true", "confidence": "",
     }  # fmt: skip
     assert (last["spread_x_mm"], last["truncated"], last["label"]) == ("", "false", "26")
     write_csv(tmp_path / "b.csv", Spine((Vertebra("L6", (1.0, 2.0, 3.0)),)))

@@ -53,7 +53,7 @@ name = "As it is"
 """
 
 LARGE = '[[variant]]\nname = "large tiles"\npredict = { tiling = "large" }\n'
-MEAN = '[[variant]]\nname = "mean"\npredict = { centre = "mean" }\n'
+MEAN = '[[variant]]\nname = "mean"\npredict = { centre = "mean", decode = "median" }\n'
 SPHERES = '[[variant]]\nname = "spheres"\ntrain = { dense = "spheres" }\n'
 LONGER = '[[variant]]\nname = "longer"\ndetection = { epochs = 2 }\n'
 ZSCORE = '[[variant]]\nname = "z score"\ntrain = { intensity = "zscore" }\n'
@@ -168,7 +168,7 @@ def test_what_is_done_is_not_done_again(home, done, monkeypatch):
     assert run_ablation(ablation(home, LARGE, MEAN), home / "run") == whole
     assert done == before
     # Another variant changes, the reference is called otherwise, and one is new: that is all there is to do.
-    changed = [LARGE.replace("large", "faithful", 1), MEAN.replace('"mean" }', '"mean_shift" }'), SPHERES]
+    changed = [LARGE.replace("large", "faithful", 1), MEAN.replace('centre = "mean"', 'centre = "mean_shift"'), SPHERES]
     rows = run_ablation(ablation(home, *changed), home / "run")
     assert done["predicted"][3:] == ["faithful-tiles", "mean", "spheres"]
     assert len(set(done["trained"][2:]) - set(done["trained"][:2])) == 2
@@ -282,7 +282,9 @@ def test_a_file_that_cannot_be(tmp_path, old, new, says):
 def test_variants_change_what_all_share_and_what_the_recipe_says(tmp_path):
     (tmp_path / "recipe.toml").write_text("[detection]\nepochs = 7\nhu_jitter = 0.5\n[identification]\nflip = true\n")
     both = '[[variant]]\nname = "v"\ntrain = { flip = true, epochs = 4 }\ndetection = { epochs = 5 }\n'
-    first, second = ablation(tmp_path, both, base='recipe = "recipe.toml"\npredict.centre = "mean"\n' + BASE).variants
+    first, second = ablation(
+        tmp_path, both, base='recipe = "recipe.toml"\npredict = { centre = "mean", decode = "median" }\n' + BASE
+    ).variants
     detection, identification = first.settings["detection"], first.settings["identification"]
     assert (detection.epochs, detection.hu_jitter, detection.flip, detection.width) == (1, 0.5, False, 0.0625)
     assert (identification.epochs, identification.flip, identification.crop) == (1, True, (8, 16, 16))
