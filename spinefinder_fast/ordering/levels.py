@@ -16,7 +16,7 @@ from spinefinder_fast import anatomy
 
 Array = NDArray[np.float64]
 
-LEVELS: Final = (*anatomy.NAMES[:19], "T13", *anatomy.NAMES[19:24], "L6", *anatomy.NAMES[24:])
+LEVELS: Final = anatomy.EVERY_NAME
 """C1 ... T12, T13, L1 ... L5, L6, S1, S2: 28 levels in cranio-caudal order."""
 
 SEEN_AS: Final = np.array(
