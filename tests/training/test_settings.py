@@ -27,10 +27,9 @@ def test_the_defaults_are_the_papers():
 def test_a_recipe_of_shipped_weights_is_read_and_keeps_patients_apart(recipe):
     import tomllib
 
-    path = RECIPES / f"{recipe}.toml"
     for kind in PAPER:
-        assert read_recipe(path, kind).kind == kind
-    build_set.check_split(tomllib.loads(path.read_text())["set"])
+        assert read_recipe(recipe, kind).kind == kind
+    build_set.check_split(tomllib.loads(recipe.read_text())["set"])
 
 
 def test_an_unknown_setting_is_named(tmp_path):
