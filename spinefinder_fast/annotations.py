@@ -205,9 +205,12 @@ class _Collector:
 
     def number(self, column: str, value: str) -> float:
         try:
-            return float(value)
+            number = float(value)
         except ValueError:
-            raise self.error("E_LABELS", f"{column} must be a number, found {_short(value)}") from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise self.error("E_LABELS", f"{column} must be a number, found {_short(value)}")
+        return number
 
     def add(self, vertebra: Vertebra) -> None:
         if vertebra.name not in _NAMES:
@@ -421,7 +424,7 @@ def _read_csv(path: Path, grid: Grid | None) -> Points:
                 collector.add(
                     Vertebra(
                         name=row["name"] or "",
-                        lps=collector.point(row[column] for column in needed[1:]),
+                        lps=collector.point([row[column] for column in needed[1:]]),
                         votes=int(collector.number("votes", row.get("votes") or "0")),
                         spread_mm=collector.point(spread) if all(spread) else None,
                         truncated=row.get("truncated") == "true",

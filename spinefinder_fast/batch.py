@@ -104,10 +104,10 @@ def predict_batch(
         start = perf_counter()
         spine = None
         status, message = "ok", ""
-        for ending in (*RESULT_ENDINGS, LABELMAP_SUFFIX):
-            # Should this scan fail now, the results of an earlier run must not pass for its own.
-            (folder / (name + ending)).unlink(missing_ok=True)
         try:
+            for ending in (*RESULT_ENDINGS, LABELMAP_SUFFIX):
+                # Should this scan fail now, the results of an earlier run must not pass for its own.
+                (folder / (name + ending)).unlink(missing_ok=True)
             scan = read_scan(path)
             spine = replace(locate(scan, model, procedure=procedure), source=name)
             _write(scan, spine, folder, name, label_map, picture)

@@ -9,6 +9,7 @@ then numbered all together.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from spinefinder_fast import anatomy
 from spinefinder_fast.ordering.bodies import Bodies, find_bodies, profile
+from spinefinder_fast.ordering.levels import MISSED_AT_END
 from spinefinder_fast.ordering.numbering import Numbering, number
 from spinefinder_fast.spine import Vertebra
 from spinefinder_fast.volume import Volume
@@ -31,6 +33,10 @@ UNLIKELIEST: Final = 6.0
 
 HALF_FILL: Final = 0.25
 """A body with this share of the votes that its vertebra would give is as likely real as not."""
+
+
+MANY_UNNAMED: Final = 2
+"""So many bodies with enough votes and without a name, and something is wrong with all the others' names."""
 
 
 def decode(
@@ -57,7 +63,8 @@ def decode(
     step = volume.grid.spacing_mm[2]
     above, below = (volume.grid.shape[2] - 0.5 - z[0]) * step, (z[-1] + 0.5) * step
     found = number(bodies.points, _evidence(bodies), _real(bodies), beyond_mm=(float(above), float(below)))
-    kept = [i for i, name in enumerate(found.names) if name is not None]
+    # What nothing votes for bridges a hole in the mask: it keeps count there, and is not told of.
+    kept = [i for i, name in enumerate(found.names) if name is not None and bodies.votes[i]]
     vertebrae = [
         Vertebra(
             name=str(found.names[i]),
@@ -69,7 +76,11 @@ def decode(
         )
         for i in kept
     ]
-    return vertebrae, found.of(kept)
+    numbering = found.of(kept)
+    unnamed = sum(name is None and fill >= HALF_FILL for name, fill in zip(found.names, bodies.fill, strict=True))
+    if unnamed >= MANY_UNNAMED:
+        numbering = replace(numbering, verdict="ambiguous", unnamed=unnamed)
+    return vertebrae, numbering
 
 
 def _evidence(bodies: Bodies) -> Array:
@@ -81,4 +92,6 @@ def _evidence(bodies: Bodies) -> Array:
 
 def _real(bodies: Bodies) -> Array:
     """(n,) log odds of a vertebra, by its votes."""
-    return np.asarray((2 * np.log2(np.maximum(bodies.fill, 1e-3) / HALF_FILL)).clip(-4.0, 4.0))
+    by_votes = (2 * np.log2(np.maximum(bodies.fill, 1e-3) / HALF_FILL)).clip(-4.0, 4.0)
+    # Where the mask has a hole, a whole stretch was missed, as at an end; single prices would add up to more.
+    return np.where(bodies.votes == 0, MISSED_AT_END, by_votes)

@@ -100,7 +100,45 @@ def test_without_any_label_the_numbering_is_ambiguous():
     vertebrae, numbering = decode(enumerate(labels), mask, volume)
     assert numbering.verdict == "ambiguous"
     assert numbering.alternatives
-    assert all(len(other.names) == len(vertebrae) for other in numbering.alternatives)
+    assert all(other.names != numbering.names and other.worse > 0 for other in numbering.alternatives)
+    assert len(vertebrae) == len(numbering.names)
+
+
+def hole(centres, mask, grid, first, last, top="C1"):
+    """The mask without those levels."""
+    z = grid.to_voxel(centres)[:, 2]
+    a, b = (anatomy.LABELS[name] - anatomy.LABELS[top] for name in (first, last))
+    mask = mask.copy()
+    mask[:, :, round(0.5 * (z[b] + z[b + 1])) : round(0.5 * (z[a - 1] + z[a]))] = 0
+    return mask
+
+
+@pytest.mark.parametrize(("first", "last"), [("T3", "T4"), ("T3", "T9"), ("T3", "L1")])
+def test_a_hole_in_the_mask_costs_what_it_hides_and_nothing_else(first, last):
+    volume, mask, labels, centres = column("C1", "L5")
+    vertebrae, numbering = decode(enumerate(labels), hole(centres, mask, volume.grid, first, last), volume)
+    found = [v.name for v in vertebrae]
+    assert {*names("C1", "T1"), *names("L3", "L5")} <= set(found)
+    assert set(found) <= {*names("C1", first), *names(last, "L5")}  # an edge of the hole may show a little
+    assert numbering.names == tuple(found)
+    assert all(v.votes for v in vertebrae)
+
+
+def test_labels_that_are_no_numbers_do_not_vote():
+    volume, mask, labels, _ = column("T10", "L3")
+    labels[20, 18:22] = np.nan
+    vertebrae, _ = decode(enumerate(labels), mask, volume)
+    assert [v.name for v in vertebrae] == names("T10", "L3")
+    assert decode(enumerate(np.full_like(labels, np.nan)), mask, volume)[0] == []
+
+
+def test_bodies_without_a_place_in_the_numbering_are_told_of():
+    volume, mask, labels, _ = column("T1", "L5")
+    # The upper half bears names that belong below the lower half's.
+    half = labels.shape[2] // 2
+    labels[:, :, half:] = np.where(mask[:, :, half:] > 0, 25.0, 0.0)
+    _, numbering = decode(enumerate(labels), mask, volume)
+    assert numbering.verdict != "certain"
 
 
 def test_nothing_detected_gives_nothing():

@@ -79,4 +79,6 @@ class TrainingProgress(Watcher):
                 f"pipeline Id {100 * report.id_rate:.1f} %, {report.mean_mm:.1f} mm, {report.missing} missing"
             )
         scores.append(f"{report.crops_per_second:.1f} crops/s, {100 * report.waiting:.0f} % waiting")
+        if report.skipped:
+            scores.append(f"{report.skipped} steps without a finite gradient, thrown away")
         self.say("  ".join([*scores, f"{report.seconds:.0f} s"]))

@@ -57,7 +57,6 @@ from spinefinder_fast.geometry import ras_from_lps
 from spinefinder_fast.scan import Scan, read_scan
 from spinefinder_fast.spine import Spine
 
-_LEVELS: Final = (*anatomy.NAMES[:19], "T13", *anatomy.NAMES[19:24], "L6", "S1", "S2")
 _GAPS_MM: Final = {**anatomy.GAPS_MM, "T13": anatomy.GAPS_MM["T12"], "L6": anatomy.GAPS_MM["L5"]}
 
 _PLAUSIBLE: Final = (0.65, 1.4)
@@ -358,7 +357,7 @@ def _course(spine: Spine, at: dict[str, str], misplaced: set[str]) -> Iterator[F
     if len(points) < 2:
         return
     # How far down the spine of a mean adult each vertebra is. T13 and L6 take room where there is one.
-    levels = [level for level in _LEVELS if level not in anatomy.UNPREDICTED or level in spine]
+    levels = [level for level in anatomy.EVERY_NAME if level not in anatomy.UNPREDICTED or level in spine]
     depth = dict(zip(levels, np.cumsum([0.0, *(_GAPS_MM[level] for level in levels[:-1])]), strict=True))
     line = np.array([depth[name] for name in names])
     # The course of most pairs is that of the spine, however it lies; one wrong label does not change it.

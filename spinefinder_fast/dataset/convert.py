@@ -99,7 +99,7 @@ def import_dataset(
         raise ScanError("E_NO_SCAN", "there is no scan to import")
     make_folder(output)
     ending, write = FORMATS[form]
-    names = _names(entries)
+    names = _names(entries, ending)
     written, vertebrae, warnings = [], [], []
     for entry, name in zip(entries, names, strict=True):
         try:
@@ -158,12 +158,12 @@ def _copy(scan: Scan, stem: Path, spine: Spine) -> tuple[Path, Spine]:
     return place, replace(spine, grid=scan.grid)
 
 
-def _names(entries: Sequence[Entry]) -> list[str]:
-    """A name for each scan; those of one name get a number."""
+def _names(entries: Sequence[Entry], ending: str) -> list[str]:
+    """A name for each scan; those of one name get a number, and so does one that would be the manifest's."""
     names: list[str] = []
     for entry in entries:
         name, number = case_of_scan(entry.scan), 1
-        while name in names:
+        while name in names or f"{name}{ending}" == MANIFEST:
             number += 1
             name = f"{case_of_scan(entry.scan)}-{number}"
         names.append(name)

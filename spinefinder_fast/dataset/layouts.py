@@ -90,7 +90,9 @@ def find_entries(folder: Path, patient_pattern: str | None = None) -> Found:
         elif file not in masks:
             strays.append(file)
     for scan in scans:
-        if is_mask_folder(scan.parent / _SEGMENTATIONS):
+        # Of several scans in a folder, it is the one called ``ct`` to which the masks belong.
+        alone = sum(other.parent == scan.parent for other in scans) == 1 or scan_name(scan).lower() == "ct"
+        if alone and is_mask_folder(scan.parent / _SEGMENTATIONS):
             files[scan].append(scan.parent / _SEGMENTATIONS)
     entries, without = [], []
     for scan in scans:
@@ -136,6 +138,8 @@ def _is_mask(scan: Path) -> bool:
 
 def _owner(file: Path, scans: Sequence[Path]) -> Path | None:
     source = centroids_source(file) if file.name.lower().endswith(ENDINGS) else scan_name(file)
+    if source.lower() == "ct":  # as the scan beside it, it is called after its folder
+        source = file.resolve().parent.name
     same = [scan for scan in scans if case_of_scan(scan) == case_of(source)]
     if not same:
         # MICCAI 2020 has names such as verse400_CT-iso_iso-ctd.json beside verse400.nii.gz.
@@ -161,7 +165,9 @@ def _entry(scan: Path, centroids: Path, root: Path, pattern: str | None) -> Entr
     subject = _SUBJECT.search(scan_name(scan)) or _SUBJECT.search(scan.parent.name)
     case = case_of_scan(scan)
     patient = _matched(pattern, scan) or str(meta.get("patient") or "") or (subject.group(1) if subject else case)
-    parts = (root.resolve().name, *scan.parent.relative_to(root).parts)
+    # A folder of one DICOM series is its own scan.
+    inner = scan.parent.relative_to(root).parts if scan.parent.is_relative_to(root) else ()
+    parts = (root.resolve().name, *inner)
     splits = [_SPLIT_NAMES[m.group(1)] for part in parts if (m := _SPLIT.search(part.lower()))]
     source, licence = (str(meta.get(key) or "") for key in ("source", "licence"))
     return Entry(scan, centroids, patient, splits[-1] if splits else "", source, licence)

@@ -74,7 +74,10 @@ def body_centroid(mask: NDArray[np.bool_], grid: Grid, name: str) -> tuple[float
         return None
     step = [max(1, round(_FINEST_MM / s)) for s in grid.spacing_mm]
     start = [s.start for s in box]
-    part = _without_strays(np.pad(mask[box][:: step[0], :: step[1], :: step[2]], 1))
+    thinned = mask[box][:: step[0], :: step[1], :: step[2]]
+    if not thinned.any():  # specks between the voxels that are looked at
+        return None
+    part = _without_strays(np.pad(thinned, 1))
     spacing = np.multiply(step, grid.spacing_mm)
     left = grid.affine[0, :3] * step / (_OFF_MIDDLE * _diameter_mm(name))
     body = part if name == "C1" else _body(part, spacing, left, _BALLS[:1] if name == "C2" else _BALLS)
@@ -85,10 +88,9 @@ def body_centroid(mask: NDArray[np.bool_], grid: Grid, name: str) -> tuple[float
     x, y, z = (float(value) for value in centre(body))
     share = body.sum() / part.sum()
     behind = float(centre(part)[1]) - y
-    if name != "C1" and (
-        body.sum() * np.prod(spacing) < _SMALLEST_BODY * _body_mm3(name)
+    if body.sum() * np.prod(spacing) < _SMALLEST_BODY * _body_mm3(name) or (
         # Of a vertebra whose body lies outside there may be left an arch, and of an arch the thickest piece is no body.
-        or (_cut(box, mask.shape) and share < 0.6 and behind < _IN_FRONT * _diameter_mm(name))
+        name != "C1" and _cut(box, mask.shape) and share < 0.6 and behind < _IN_FRONT * _diameter_mm(name)
     ):
         return None
     return x, y, z

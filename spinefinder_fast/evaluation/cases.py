@@ -33,6 +33,8 @@ class Outcome:
         nearest: name of the nearest prediction; None where nothing was predicted. Of an extra one, the nearest
             annotated vertebra.
         nearest_mm: distance to it.
+        step: how many levels too low the name is that a found vertebra got, in the row of the 26 names and of those of
+            T13 and L6 that occur in the scan; None where it was not found.
     """
 
     name: str
@@ -40,14 +42,7 @@ class Outcome:
     error_mm: float | None
     nearest: str | None
     nearest_mm: float | None
-
-    @property
-    def step(self) -> int | None:
-        """How many levels too low the name is that a found vertebra got; None where it was not found, or where one of
-        the names, T13 or L6, has no place in the row of 26."""
-        if self.fate not in ("identified", "misnamed") or self.nearest not in anatomy.LABELS:
-            return None
-        return anatomy.label_of(self.nearest) - anatomy.label_of(self.name) if self.name in anatomy.LABELS else None
+    step: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +70,8 @@ class Case:
 
     @property
     def all_right(self) -> bool:
-        """Whether every annotated vertebra is identified and nothing else was predicted."""
-        return all(outcome.fate == "identified" for outcome in self.outcomes)
+        """Whether every annotated vertebra, of which there are some, is identified and nothing else was predicted."""
+        return len(self.truth) > 0 and all(outcome.fate == "identified" for outcome in self.outcomes)
 
     @property
     def shift(self) -> int | None:
@@ -84,6 +79,11 @@ class Case:
         -1 where each bears the name of the one above; None where they differ, or none was found."""
         steps = {o.step for o in self.outcomes if o.fate in ("identified", "misnamed")}
         return steps.pop() if len(steps) == 1 else None
+
+    @cached_property
+    def _row(self) -> list[str]:
+        """The names from head to foot, T13 and L6 only where they occur."""
+        return [n for n in anatomy.EVERY_NAME if n in anatomy.LABELS or n in self.truth or n in self.prediction]
 
     def _of_annotated(self, vertebra: Vertebra) -> Outcome:
         error = None
@@ -94,7 +94,8 @@ class Case:
         nearest = min(self.prediction, key=lambda v: distance_mm(v, vertebra))
         away = distance_mm(nearest, vertebra)
         fate: Fate = "missed" if away > LIMIT_MM else "identified" if nearest.name == vertebra.name else "misnamed"
-        return Outcome(vertebra.name, fate, error, nearest.name, away)
+        step = None if fate == "missed" else self._row.index(nearest.name) - self._row.index(vertebra.name)
+        return Outcome(vertebra.name, fate, error, nearest.name, away, step)
 
     def _of_extra(self) -> Iterator[Outcome]:
         for vertebra in self.prediction:

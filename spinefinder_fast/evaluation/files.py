@@ -10,7 +10,7 @@ from pathlib import Path
 from spinefinder_fast.annotations import ENDINGS, centroids_source, find_centroids, read_centroids
 from spinefinder_fast.dataset import SPLITS, is_dataset, read_manifest
 from spinefinder_fast.dataset.layouts import case_of, case_of_scan
-from spinefinder_fast.errors import AnnotationError
+from spinefinder_fast.errors import AnnotationError, SpinefinderError
 from spinefinder_fast.evaluation.cases import Case
 from spinefinder_fast.scan import find_scans, read_grid, scan_name
 from spinefinder_fast.spine import Spine
@@ -86,7 +86,10 @@ def _of_dataset(predicted: dict[str, Path], truth: Path, split: str) -> tuple[li
     # The names that `predict` gives to the results of these scans.
     names = [case_of(name) for name in result_names([entry.scan for entry in entries])]
     for entry, name in zip(entries, names, strict=True):
-        grid = read_grid(entry.scan)
+        try:
+            grid = read_grid(entry.scan)
+        except SpinefinderError:
+            grid = None  # a scan that cannot be read is missing its results, not the whole evaluation
         # Other scans beside them may have made `predict` put more folders, or fewer, before the name.
         found = next((n for n in (name, *_longer_names(entry.scan)) if n in predicted), None)
         prediction = Spine((), source=name)

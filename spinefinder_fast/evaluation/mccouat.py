@@ -2,7 +2,7 @@
 """The protocol of McCouat and Glocker 2019 and of their published code: all vertebrae of all scans in one pool.
 
 A vertebra is identified where the nearest predicted centroid, at most 20 mm away, carries its name. Every annotated
-vertebra counts, S1 and S2 too, but in "All" only; L6 and T13 count, though no prediction can carry their name. The
+vertebra counts, S1 and S2 too, but in "All" only; L6 and T13 count, though the paper's networks cannot name them. The
 distance is that of predictions whose name is annotated in their scan: a missing prediction costs nothing there, so the
 mean means nothing without the rate.
 """
@@ -33,7 +33,7 @@ class RegionScore:
     Attributes:
         region: ``All``, ``Cervical``, ``Thoracic`` or ``Lumbar``; S1 and S2 count in ``All`` only.
         annotated: ground-truth centroids, the denominator of the identification rate. L6 and T13 are among them,
-            though no prediction can carry their name.
+            though the paper's networks cannot name them.
         identified: those whose nearest predicted centroid, within 20 mm, carries their name.
         localised: predictions whose name the ground truth of their scan has, the denominator of mean and std.
         mean_mm, std_mm: distance of these to the centroid of their name; None where there are none. A missing

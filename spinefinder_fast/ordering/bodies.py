@@ -84,11 +84,12 @@ def profile(
         voxels.append(np.column_stack([np.full(len(y), i), y, z]))
         values.append(of_slice[y, z])
     votes = np.concatenate(voxels) if voxels else np.zeros((0, 3), int)
+    value = np.concatenate(values).astype(np.float64) if values else np.zeros(0)
+    votes, value = votes[np.isfinite(value)], value[np.isfinite(value)]
     if not len(votes):
         return None
-    value = np.concatenate(values).astype(np.float64)
     of_piece = pieces[tuple(votes.T)]
-    for piece in np.flatnonzero(kept):
+    for piece in np.unique(of_piece):
         label = round(float(np.median(value[of_piece == piece])))
         needed = needed_mm3(min(max(label, 1), anatomy.N_LABELS))
         kept[piece] = sizes[piece] >= min(needed, sizes.max())
@@ -250,6 +251,7 @@ def _bodies(seen: Profile, place: NDArray[np.intp], gap: Array, grid: Grid) -> B
     stops = np.concatenate([middle, [place[-1] + half[-1]]])
     spacing = np.array(grid.spacing_mm)
     rows = np.interp([starts, place, stops], np.arange(len(seen.rows)), seen.rows)
+    rows[2, -1] -= 1  # the row at the very end is the last body's
     label, spread, fill, votes, spread_mm = [], [], [], [], []
     for k, p in enumerate(place):
         # The inner half of the stretch: towards its ends the labels climb to those of the neighbours.

@@ -61,7 +61,7 @@ class Alternative:
     worse: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Numbering:
     """The levels of a row of candidate bodies.
 
@@ -72,6 +72,7 @@ class Numbering:
         alternatives: the best others, best first.
         verdict: what the confidence comes to: ``"certain"``, ``"probable"`` or ``"ambiguous"``.
         size: the person's size, 1 for the adult mean.
+        unnamed: candidates that look like vertebrae, and for which no numbering had a place.
     """
 
     names: tuple[str | None, ...]
@@ -80,14 +81,17 @@ class Numbering:
     alternatives: tuple[Alternative, ...]
     verdict: Verdict
     size: float
+    unnamed: int = 0
 
     def doubt(self) -> str:
         """One line for whoever reads names that are not certain: how sure they are, and what else they may be."""
         others = [anatomy.name_ranges(name for name in a.names if name) for a in self.alternatives[:1]]
         least = min(c for c, name in zip(self.confidence, self.names, strict=True) if name)
-        return f"W_NUMBERING: the levels are {self.verdict}, the least sure at {100 * least:.0f} %" + "".join(
-            f"; next best: {other}" for other in others
-        )
+        parts = [f"W_NUMBERING: the levels are {self.verdict}, the least sure at {100 * least:.0f} %"]
+        parts += [f"next best: {other}" for other in others]
+        if self.unnamed:
+            parts.append(f"{self.unnamed} more that look like vertebrae got no name")
+        return "; ".join(parts)
 
     def of(self, candidates: Sequence[int]) -> Numbering:
         """The same numbering, told of some of the candidates only."""

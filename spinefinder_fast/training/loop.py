@@ -91,6 +91,10 @@ class _Progress:
         since = len(judged) - 1 - max(range(len(judged)), key=lambda i: judged[i].goodness, default=0)
         return len(self.history) >= settings.epochs or bool(settings.patience and since >= settings.patience)
 
+    def unjudged(self) -> bool:
+        """Whether the whole pipeline was not validated yet, or could not be."""
+        return all(math.isnan(report.id_rate) for report in self.history)
+
     def brought_the_best(self) -> bool:
         """Whether no epoch before the last one was as good."""
         *before, last = self.history
@@ -157,7 +161,9 @@ def train(
     run = {
         # Crops do not depend on the number of workers, so a run may go on with another.
         "settings": {k: v for k, v in asdict(settings).items() if k != "workers"},
-        "scans": sorted(f"{scan.path.parent.name}/{scan.name}" for scan in scans),
+        # In this order, for the number of a crop says of which scan it is; and with their annotation.
+        "scans": [scan.identity for scan in scans],
+        "validation scans": [scan.identity for scan in validation] if settings.patience else [],
     }
     states = {"network": network, "optimiser": optimiser, "schedule": schedule}
     if average is not None:
@@ -200,7 +206,7 @@ def train(
             report = _end_of_epoch(progress, kept, settings, batch * per_epoch, validation, folder, team)
             network.train()
             if team.leads:
-                if not settings.patience or not validation or progress.brought_the_best():
+                if not settings.patience or not validation or progress.brought_the_best() or progress.unjudged():
                     about = {**(provenance or {}), "settings": asdict(settings), "epochs": report.epoch}
                     save_network(kept, settings.spec, folder, about)
                 _write_log(folder / LOG.format(settings.kind), progress.history)
@@ -242,7 +248,7 @@ def _end_of_epoch(
         epoch=epoch,
         steps=progress.step,
         skipped=progress.skipped,
-        loss=progress.loss / max(1, steps - progress.skipped),
+        loss=progress.loss / (steps - progress.skipped) if steps > progress.skipped else math.nan,
         crops_per_second=crops / progress.seconds,
         waiting=progress.waited / progress.seconds,
         seconds=progress.seconds + time.monotonic() - begin,
@@ -301,7 +307,7 @@ def _resume(path: Path, run: dict[str, Any], states: dict[str, Any]) -> _Progres
         return _Progress()
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     changed = [k for k, v in run["settings"].items() if checkpoint["settings"].get(k) != v]
-    changed += ["scans"] * (checkpoint["scans"] != run["scans"])
+    changed += [key for key in ("scans", "validation scans") if checkpoint.get(key) != run[key]]
     if changed:
         raise WeightsError(
             "E_CHECKPOINT",

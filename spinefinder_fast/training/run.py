@@ -121,10 +121,14 @@ def judge(folder: Path, entries: Sequence[Entry], device: str = "cpu") -> str:
     if not entries:
         return "no evaluation: no validation scans were given"
     results = folder / JUDGED
-    cases = []
+    cases, failed = [], []
     predicted = predict_batch([entry.scan for entry in entries], results, load_model(folder, device))
     for entry, (result, spine) in zip(entries, predicted, strict=True):
         truth = read_centroids(entry.centroids, read_grid(entry.scan))
         # A scan that could not be done counts, with everything missing.
         cases.append(Case(result.scan, spine or Spine((), source=result.scan), truth, entry.scan, entry.patient))
-    return f"the evaluation: {write_report(cases, results, title='Validation scans')}"
+        if spine is None:
+            failed.append(result)
+    page = write_report(cases, results, title="Validation scans", unpredicted=[result.scan for result in failed])
+    lost = f"; {len(failed)} scans could not be done, the first: {failed[0].message}" if failed else ""
+    return f"the evaluation: {page}{lost}"

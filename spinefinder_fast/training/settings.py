@@ -139,8 +139,16 @@ def read_recipe(path: Path, kind: Kind) -> TrainingSettings:
         ValueError: the file is not TOML, or names a setting that does not exist.
     """
     with path.open("rb") as file:
-        table: dict[str, Any] = tomllib.load(file).get(kind, {})
-    return with_changes(PAPER[kind], table, path)
+        tables: dict[str, Any] = tomllib.load(file)
+    known = (*PAPER, "provenance", "set")
+    if unknown := tables.keys() - set(known):
+        raise ValueError(f"{path}: unknown tables {sorted(unknown)}; known are {sorted(known)}")
+    if not isinstance(table := tables.get(kind, {}), dict):
+        raise ValueError(f"{path}: {kind} is {table!r}; a table of settings is needed")
+    try:
+        return with_changes(PAPER[kind], table, path)
+    except TypeError as error:
+        raise ValueError(f"{path}, {kind}: a setting has the wrong type: {error}") from error
 
 
 def read_provenance(path: Path) -> dict[str, Any]:

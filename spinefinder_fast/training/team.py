@@ -147,4 +147,6 @@ def _share_statistics(network: nn.Module) -> None:
             if isinstance(child, nn.modules.batchnorm._BatchNorm):
                 shared = _TeamBatchNorm(child.num_features, child.eps, child.momentum).to(child.weight.device)
                 shared.load_state_dict(child.state_dict())
+                # The optimiser knows the parameters themselves, not their names.
+                shared.weight, shared.bias = child.weight, child.bias
                 setattr(parent, name, shared)

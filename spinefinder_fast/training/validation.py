@@ -92,8 +92,10 @@ class PipelineScore:
 def score_pipeline(
     networks: Mapping[Kind, nn.Module], scans: Sequence[TrainingScan], settings: TrainingSettings, device: str
 ) -> PipelineScore:
-    """Run the pipeline on whole scans. The stage of a network that is not there yet is played by the truth: the dense
-    labels of the annotation as its mask or as its labels.
+    """Run the pipeline on whole scans, with the paper's medians.
+
+    The stage of a network that is not there yet is played by the truth: the dense labels of the annotation as its mask
+    or as its labels.
 
     Args:
         networks: by kind, one or both, on `device`.
@@ -117,7 +119,8 @@ def score_pipeline(
     with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=settings.half(device)):
         for scan in scans:
             volume = scan.volume()
-            dense = dense_labels(scan.labels, scan.centroids_vox, volume.array.shape, (settings.spacing_mm,) * 3)
+            spacing = (settings.spacing_mm,) * 3
+            dense = dense_labels(scan.labels, scan.centroids_vox, volume.array.shape, spacing, settings.dense)
             mask = detect(volume, model) if "detection" in networks else (dense > 0).astype(np.uint8)
             labels = identify(volume, mask, model) if "identification" in networks else _slices(dense)
             pairs.append((Spine(tuple(aggregate(labels, mask, volume.grid))), scan.truth))

@@ -22,10 +22,10 @@ from spinefinder_fast import anatomy
 from spinefinder_fast.annotations import ENDINGS, read_centroids
 from spinefinder_fast.dataset import Entry, is_dataset, read_manifest
 from spinefinder_fast.dataset.layouts import find_entries
-from spinefinder_fast.errors import AnnotationError, OutputError
+from spinefinder_fast.errors import AnnotationError, OutputError, ScanError
 from spinefinder_fast.files import make_folder
 from spinefinder_fast.geometry import Grid
-from spinefinder_fast.scan import read_scan, scan_name
+from spinefinder_fast.scan import Scan, read_scan, scan_name
 from spinefinder_fast.spine import Spine
 from spinefinder_fast.volume import Volume, resample
 
@@ -52,6 +52,12 @@ class TrainingScan:
     grid: Grid
     truth: Spine
     patient: str = ""
+
+    @property
+    def identity(self) -> list[object]:
+        """What tells the scan and its annotation from others, wherever its file lies: plain values."""
+        points = [[v.name, *(round(x, 3) for x in v.lps)] for v in self.truth]
+        return [f"{self.path.parent.name}/{self.path.name}", list(self.grid.shape), points]
 
     @cached_property
     def array(self) -> NDArray[Any]:
@@ -101,6 +107,7 @@ def entries_of(data: Sequence[Path], split: str) -> list[Entry]:
             raise AnnotationError(
                 "E_NO_ANNOTATION", f"{found.without[0]} has no centroids; a file such as NAME.lml beside it is needed"
             )
+        taken: list[Entry] = []
         several = len({entry.split for entry in found.entries}) > 1
         for entry in found.entries:
             if not entry.centroids.name.lower().endswith(ENDINGS):
@@ -109,7 +116,12 @@ def entries_of(data: Sequence[Path], split: str) -> list[Entry]:
                     f"{entry.scan} has masks alone; `spinefinder dataset import` makes centroids of them",
                 )
             if not several or entry.split == split:
-                entries.append(replace(entry, split=split))
+                taken.append(replace(entry, split=split))
+        if not taken:
+            raise AnnotationError(
+                "E_NO_SCAN", f"{path} has no scan with centroids for {split}; is it the right folder?"
+            )
+        entries += taken
     return entries
 
 
@@ -148,7 +160,7 @@ def _load(entry: Entry, spacing_mm: float, store: Path) -> TrainingScan:
     stored = store / f"{_key(entry.scan, spacing_mm)}.npy"
     geometry = stored.with_suffix(".npz")
     if not geometry.exists():
-        scan = read_scan(entry.scan)
+        scan = _read(entry.scan)
         volume = resample(scan, spacing_mm)
         _save(stored, lambda file: np.save(file, np.clip(np.rint(volume.array), -32768, 32767).astype(np.int16)))
         # Last, for where the geometry is, the voxels are whole.
@@ -160,6 +172,13 @@ def _load(entry: Entry, spacing_mm: float, store: Path) -> TrainingScan:
     shape = np.load(stored, mmap_mode="r").shape
     truth = replace(read_centroids(entry.centroids, file_grid), source=scan_name(entry.scan))
     return TrainingScan(scan_name(entry.scan), entry.scan.resolve(), stored, Grid(shape, affine), truth, entry.patient)
+
+
+def _read(path: Path) -> Scan:
+    try:
+        return read_scan(path)
+    except ScanError as error:
+        raise ScanError(error.code, f"{path}: {error.message}") from error
 
 
 def _key(scan: Path, spacing_mm: float) -> str:

@@ -21,10 +21,10 @@ def test_each_vertebra_has_one_fate() -> None:
         truth=spine(T11=130, T12=100, L1=71, L2=36, L3=0),
     )
     assert case.outcomes == (
-        Outcome("T11", "identified", 2.0, "T11", 2.0),
+        Outcome("T11", "identified", 2.0, "T11", 2.0, 0),
         Outcome("T12", "missed", None, "T11", 28.0),
-        Outcome("L1", "identified", 1.0, "L1", 1.0),
-        Outcome("L2", "identified", 3.0, "L2", 3.0),
+        Outcome("L1", "identified", 1.0, "L1", 1.0, 0),
+        Outcome("L2", "identified", 3.0, "L2", 3.0, 0),
         Outcome("L3", "missed", None, "L2", 33.0),
         Outcome("L4", "extra", None, "L3", 60.0),
     )
@@ -55,10 +55,15 @@ def test_a_scan_shifted_by_one_level() -> None:
     assert Case("a", Spine(()), spine(T10=70)).shift is None
 
 
-def test_l6_and_t13_have_no_place_in_the_row() -> None:
-    case = Case("a", spine(S1=0), spine(L6=0))
-    assert (case.outcomes[0].fate, case.outcomes[0].step) == ("misnamed", None)
-    assert case.shift is None
+def test_l6_and_t13_have_a_place_in_the_row_of_the_scans_that_show_them() -> None:
+    low = Case("a", spine(L4=70, L5=35, L6=0), spine(L3=70, L4=35, L5=0))
+    assert [o.step for o in low.outcomes] == [1, 1, 1, None]  # L6 is extra
+    assert low.shift == 1
+    high = Case("a", spine(L3=105, L4=70, L5=35, L6=0), spine(L4=105, L5=70, L6=35, S1=0))
+    assert high.shift == -1
+    # Without an L6 in the scan, S1 is next to L5.
+    assert Case("a", spine(S1=0), spine(L5=0)).shift == 1
+    assert Case("a", spine(L1=0), spine(T13=0)).shift == 1
 
 
 def test_all_right_means_nothing_missing_extra_or_wrong() -> None:

@@ -159,14 +159,6 @@ def test_what_does_not_belong_together_is_refused(points, evidence, real, messag
         number(points, evidence, real)
 
 
-def test_the_same_bits_twice():
-    expected = names("T3", "L3")
-    one, two = (number(spine(expected, 5), hints(expected, 0.2), sure(len(expected))) for _ in range(2))
-    assert one.names == two.names
-    assert one.alternatives == two.alternatives
-    assert (one.confidence == two.confidence).all()
-
-
 def all_paths(points, node, start, finish, levels):
     """(candidates and levels, score per size) of every path there is, one after the other."""
     down = ways(tuple(anatomy.GAPS_MM.values()))

@@ -108,6 +108,10 @@ def test_two_processes_have_the_gradients_of_one(trained, kind) -> None:
 def test_two_processes_train_the_network_of_one(trained, kind) -> None:
     folder, scans, alone, (first, second) = trained[kind]
     assert all(torch.equal(tensor, second["weights"][name]) for name, tensor in first["weights"].items())
+    # Batch normalisation learns too: its weights have left the ones with which they began.
+    scales = [t for name, t in first["weights"].items() if name.endswith("weight") and t.ndim == 1]
+    assert scales
+    assert all((scale != 1).any() for scale in scales)
     # Not weight by weight, and loosely: of a gradient that is nothing but rounding Adam makes a whole step.
     start, of_team = SETTINGS[kind].spec.build(), SETTINGS[kind].spec.build()
     of_team.load_state_dict(first["weights"])
