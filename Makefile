@@ -48,7 +48,7 @@ sanitize: $(VENV)/installed
 gpu-check:
 	PYTHON="$(PYTHON)" benchmarks/gpu_check.sh
 
-RECIPE ?= spinefinder_fast/training/recipes/first.toml
+RECIPE ?= spinefinder_fast/training/recipes/second.toml
 weights: $(VENV)/installed
 	$(if $(DATA),,$(error DATA must name the folder of scans and label maps))
 	rm -rf runs/set
