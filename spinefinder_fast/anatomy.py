@@ -68,6 +68,11 @@ UNPREDICTED: Final[frozenset[str]] = frozenset({"T13", "L6"})
 """Names that occur in annotations but that the paper's 26 labels cannot express."""
 
 
+def like(name: str) -> str:
+    """The usual vertebra that a supernumerary one looks like: T12 for T13, L5 for L6, every other one itself."""
+    return {"T13": "T12", "L6": "L5"}.get(name, name)
+
+
 def label_of(name: str) -> int:
     """Label (1..26) of a vertebra's name, e.g. ``label_of("L1") == 20``.
 

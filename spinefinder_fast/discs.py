@@ -16,6 +16,9 @@ from spinefinder_fast.kernels import rasterize_disc_crops, rasterize_sphere_crop
 MAX_GAP_RATIO = 1.7
 """Centroids further apart than this many typical gaps have something between them."""
 
+TWINS = (anatomy.LABELS["T12"], anatomy.LABELS["L5"])
+"""Labels that a supernumerary vertebra shares with the one above it."""
+
 SPHERE_RADIUS_MM = 14.0
 """Radius of every sphere of the baseline, as in the published code of the paper."""
 
@@ -29,13 +32,14 @@ def vertebra_parts(
     midpoint to midpoint would cut that corner, and the middle of the discs would miss the centroid by as much as
     4 mm at L5.
 
-    Labels that differ by 1 are neighbours unless they lie too far apart (`MAX_GAP_RATIO`); a gap is never bridged. An
-    end of the spine, or of a part of it next to a gap, is the other midpoint mirrored about the centroid. A vertebra
-    without any neighbour owns a straight part of its typical height (`anatomy.height_mm`), centred, towards the nearest
-    centroid, or along z if it is alone or that centroid is at the same place.
+    T12 and L5 may stand twice, from head to foot: the second is T13 or L6, which has no label of its own and looks like
+    it. Labels that differ by 1, and such twins, are neighbours unless they lie too far apart (`MAX_GAP_RATIO`); a gap is
+    never bridged. An end of the spine, or of a part of it next to a gap, is the other midpoint mirrored about the
+    centroid. A vertebra without any neighbour owns a straight part of its typical height (`anatomy.height_mm`),
+    centred, towards the nearest centroid, or along z if it is alone or that centroid is at the same place.
 
     Args:
-        labels: (n,) integers 1..26, each once, in any order.
+        labels: (n,) integers 1..26, each once but for T12 and L5, in any order.
         points_mm: (n, 3) float64 centroids, mm, in any right-angled frame whose third axis is the body's.
 
     Returns:
@@ -44,7 +48,7 @@ def vertebra_parts(
             comes first.
 
     Raises:
-        ValueError: lengths differ, a label occurs twice or is outside 1..26, or a point is not finite.
+        ValueError: lengths differ, a label occurs too often or is outside 1..26, or a point is not finite.
     """
     labels = np.asarray(labels)
     points_mm = np.asarray(points_mm, np.float64)
@@ -52,17 +56,18 @@ def vertebra_parts(
     if labels.shape != (n,) or points_mm.shape != (n, 3):
         raise ValueError(f"labels {labels.shape} and points {points_mm.shape} do not fit; (n,) and (n, 3) are needed")
     if n and not (np.issubdtype(labels.dtype, np.integer) and labels.min() >= 1 and labels.max() <= anatomy.N_LABELS):
-        raise ValueError(f"labels {labels.tolist()} are not whole numbers in 1..{anatomy.N_LABELS}; drop T13 and L6")
+        raise ValueError(f"labels {labels.tolist()} are not whole numbers in 1..{anatomy.N_LABELS}")
     if not np.isfinite(points_mm).all():
         raise ValueError("a centroid is NaN or infinite; leave out what has no position")
     order = np.argsort(labels, kind="stable")
     labels, points = labels[order].astype(np.int64), points_mm[order]
-    if (np.diff(labels) == 0).any():
-        raise ValueError(f"labels {labels.tolist()} hold one twice; a vertebra has one centroid")
-    # L5 and S1 on both sides of an L6, which has no label, are no neighbours: nor is any pair so far apart.
+    same = np.diff(labels) == 0
+    if (same & ~np.isin(labels[1:], TWINS)).any() or (same[1:] & same[:-1]).any():
+        raise ValueError(f"labels {labels.tolist()} hold one too often; a vertebra has one centroid")
+    # L5 and S1 on both sides of an L6 that is not annotated are no neighbours: nor is any pair so far apart.
     gaps = np.linalg.norm(np.diff(points, axis=0), axis=1)
     typical = [anatomy.GAPS_MM[anatomy.name_of(int(label))] for label in labels[:-1]]
-    adjacent = (np.diff(labels) == 1) & (gaps < MAX_GAP_RATIO * np.array(typical))
+    adjacent = (np.diff(labels) <= 1) & (gaps < MAX_GAP_RATIO * np.array(typical))
 
     middles = 0.5 * (points[:-1] + points[1:])
     parts = np.empty((n, 3, 3))
@@ -151,7 +156,7 @@ def dense_labels(
     """The dense annotation that both networks are trained on (paper, section 2.1).
 
     Args:
-        labels: (n,) integers 1..26, each once, in any order. T13 and L6 have no label: leave them out.
+        labels: (n,) integers 1..26, in any order, each once; T12 and L5 twice where there is a T13 or L6.
         centroids_vox: (n, 3) float64, continuous voxel indices on a canonical grid; may lie outside.
         shape: (3,) voxels along x, y, z.
         spacing_mm: (3,) mm between neighbouring voxel centres.

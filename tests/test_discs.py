@@ -64,8 +64,9 @@ def test_no_vertebra_is_no_part():
 @pytest.mark.parametrize(
     ("labels", "points", "message"),
     [
-        ([3, 3], spine(0, 20), "hold one twice"),
-        ([0, 1], spine(0, 20), "not whole numbers in 1..26; drop T13 and L6"),
+        ([3, 3], spine(0, 20), "hold one too often"),
+        ([24, 24, 24], spine(0, 30, 60), "hold one too often"),
+        ([0, 1], spine(0, 20), "not whole numbers in 1..26"),
         ([26, 27], spine(0, 20), "not whole numbers in 1..26"),
         ([1.0, 2.0], spine(0, 20), "not whole numbers"),
         ([1], spine(0, 20), "do not fit"),
@@ -133,11 +134,18 @@ def test_another_dense_is_named():
 
 
 def test_what_lies_too_far_apart_for_neighbours_is_not_bridged():
-    # L5 and S1 around an L6, which has no label.
+    # L5 and S1 around an L6 that nobody annotated.
     dense = dense_labels(np.array([24, 25]), spine(100, 32), (41, 41, 130), (1, 1, 1))
     column = dense[20, 20]
     assert not column[60:72].any()
     assert set(column[90:110]) == {24}
+
+
+def test_an_l6_is_one_more_l5():
+    order, parts = vertebra_parts(np.array([25, 24, 24, 23]), spine(0, 60, 30, 95))
+    assert order.tolist() == [3, 1, 2, 0]
+    assert parts[:, 1, 2].tolist() == [95, 60, 30, 0]
+    assert parts[1:3, ::2, 2].tolist() == [[77.5, 45], [45, 15]]
 
 
 @pytest.mark.parametrize("dense", ["discs", "spheres"])

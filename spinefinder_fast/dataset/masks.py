@@ -219,14 +219,10 @@ def _cut(box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
     return any(s.start == 0 or s.stop == n for s, n in zip(box, shape, strict=True))
 
 
-def _typical(name: str) -> str:
-    return {"T13": "T12", "L6": "L5"}.get(name, name)
-
-
 def _diameter_mm(name: str) -> float:
-    return anatomy.DIAMETERS_MM[_typical(name)]
+    return anatomy.DIAMETERS_MM[anatomy.like(name)]
 
 
 def _body_mm3(name: str) -> float:
-    height = _BODY_OF_GAP * anatomy.height_mm(anatomy.label_of(_typical(name)))
+    height = _BODY_OF_GAP * anatomy.height_mm(anatomy.label_of(anatomy.like(name)))
     return float(np.pi / 4 * _diameter_mm(name) ** 2 * height)

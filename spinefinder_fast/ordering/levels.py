@@ -19,9 +19,7 @@ Array = NDArray[np.float64]
 LEVELS: Final = anatomy.EVERY_NAME
 """C1 ... T12, T13, L1 ... L5, L6, S1, S2: 28 levels in cranio-caudal order."""
 
-SEEN_AS: Final = np.array(
-    [anatomy.LABELS.get(name, anatomy.LABELS["T12" if name == "T13" else "L5"]) for name in LEVELS]
-)
+SEEN_AS: Final = np.array([anatomy.label_of(anatomy.like(name)) for name in LEVELS])
 """(28,) the label, 1..26, under which the networks see each level."""
 
 GAP_SD: Final = 0.06

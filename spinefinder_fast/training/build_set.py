@@ -125,9 +125,7 @@ def check_split(table: dict[str, Any]) -> None:
 def real_scan(folder: Path) -> tuple[Scan, Spine]:
     """A real scan and its annotated centroids."""
     scan = read_scan(folder / "ct.nii.gz")
-    spine = read_centroids(folder / "centroids.json", scan.file_grid)
-    # The networks have no label for T13 and L6.
-    return scan, replace(spine, vertebrae=tuple(v for v in spine if v.name in anatomy.LABELS))
+    return scan, read_centroids(folder / "centroids.json", scan.file_grid)
 
 
 def label_map(folder: Path, name: str) -> tuple[NDArray[Any], dict[str, int], Spine, Grid]:

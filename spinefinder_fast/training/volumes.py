@@ -67,14 +67,14 @@ class TrainingScan:
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
-        """(n,) int64, 1..26: the vertebrae that the networks have a label for."""
-        return np.array([v.label for v in self.truth if v.name in anatomy.LABELS], np.int64)
+        """(n,) int64, 1..26: of the annotated vertebrae; T13 is one more T12 and L6 one more L5, as in the published
+        code, for both look like it and neither is background."""
+        return np.array([anatomy.label_of(anatomy.like(v.name)) for v in self.truth], np.int64)
 
     @cached_property
     def centroids_vox(self) -> NDArray[np.float64]:
         """(n, 3) float64, voxels of `array`, in the order of `labels`."""
-        points = np.array([v.lps for v in self.truth if v.name in anatomy.LABELS], np.float64)
-        return self.grid.to_voxel(points.reshape(-1, 3))
+        return self.grid.to_voxel(self.truth.lps())
 
     def volume(self) -> Volume:
         """The whole scan in memory, as the pipeline takes it."""

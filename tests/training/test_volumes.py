@@ -9,10 +9,10 @@ import pytest
 
 from spinefinder_fast import make_phantom
 from spinefinder_fast.dataset import Entry, write_manifest
+from spinefinder_fast.discs import dense_labels
 from spinefinder_fast.errors import AnnotationError
 from spinefinder_fast.report import write_lml, write_verse_json
 from spinefinder_fast.scan import write_nifti
-from spinefinder_fast.spine import Vertebra
 from spinefinder_fast.training import volumes
 from spinefinder_fast.training.volumes import entries_of, load_training_scans
 
@@ -77,11 +77,17 @@ def test_a_death_while_storing_leaves_nothing_half_done(tmp_path, phantom, monke
     assert len(list((tmp_path / "store").iterdir())) == 2
 
 
-def test_t13_and_l6_have_no_label_but_stay_in_the_truth(tmp_path, phantom):
-    spine = replace(phantom.spine, vertebrae=(*phantom.spine.vertebrae, Vertebra("L6", (0.0, 0.0, 0.0))))
+def test_t13_is_one_more_t12_and_l6_one_more_l5(tmp_path, phantom):
+    names = dict(zip(("L1", "L2", "L3"), ("T12", "T13", "L1"), strict=True))
+    spine = replace(phantom.spine, vertebrae=tuple(replace(v, name=names[v.name]) for v in phantom.spine))
     (scan,) = load_training_scans([entry(tmp_path, replace(phantom, spine=spine))], 4.0, tmp_path / "store")
-    assert "L6" in scan.truth
-    assert scan.labels.tolist() == [20, 21, 22]
+    assert scan.truth.names == ["T12", "T13", "L1"]
+    assert scan.labels.tolist() == [19, 19, 20]
+    dense = dense_labels(scan.labels, scan.centroids_vox, scan.array.shape, (4.0,) * 3)
+    i, j, k = np.rint(scan.centroids_vox).astype(int).T
+    assert dense[i, j, k].tolist() == [19, 19, 20]
+    # Between T12 and T13 there is no hole.
+    assert (dense[i[0], j[0], k[1] : k[0]] == 19).mean() > 0.9
 
 
 def test_a_data_set_gives_the_scans_of_a_split_and_a_folder_all(tmp_path, phantom):
