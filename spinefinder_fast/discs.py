@@ -33,8 +33,8 @@ def vertebra_parts(
     4 mm at L5.
 
     T12 and L5 may stand twice, from head to foot: the second is T13 or L6, which has no label of its own and looks like
-    it. Labels that differ by 1, and such twins, are neighbours unless they lie too far apart (`MAX_GAP_RATIO`); a gap is
-    never bridged. An end of the spine, or of a part of it next to a gap, is the other midpoint mirrored about the
+    it. Labels that differ by 1, and such twins, are neighbours unless they lie too far apart (`MAX_GAP_RATIO`); a gap
+    is never bridged. An end of the spine, or of a part of it next to a gap, is the other midpoint mirrored about the
     centroid. A vertebra without any neighbour owns a straight part of its typical height (`anatomy.height_mm`),
     centred, towards the nearest centroid, or along z if it is alone or that centroid is at the same place.
 
