@@ -80,7 +80,7 @@ class Points:
         grid: of the scan file, if one was given or the file states it.
         warnings: one line each.
         details: ``lml_header``, the first line of a ``.lml`` file; ``meta``, what a ``centroids.json`` states of its
-            scan.
+            scan; ``weights``, those that found what our own VerSe files hold.
     """
 
     points: tuple[Point, ...]
@@ -319,7 +319,8 @@ def _read_verse(path: Path, grid: Grid | None) -> Points:
             positions.append(position)
     if own is None:
         _check_frame(path, grid, collector, np.array(positions).reshape(-1, 3), isotropic)
-    return collector.done(grid)
+    named = {"weights": head["weights"]} if "weights" in head else {}
+    return collector.done(grid, **named)
 
 
 def _check_frame(path: Path, grid: Grid, collector: _Collector, positions: Any, isotropic: bool) -> None:

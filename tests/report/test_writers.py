@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
+from spinefinder_fast.annotations import read_centroids, read_points
 from spinefinder_fast.errors import OutputError
 from spinefinder_fast.files import write_bytes
 from spinefinder_fast.geometry import Grid
@@ -47,6 +49,12 @@ def test_csv(tmp_path: Path) -> None:
     with (tmp_path / "b.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["label"], row["i"], row["x_lps_mm"]) == ("", "", "1.0")
+
+
+def test_verse_json_names_the_weights_and_reading_it_tells_them(tmp_path: Path) -> None:
+    write_verse_json(tmp_path / "a_ctd.json", replace(SPINE, details={"weights": "12ab"}))
+    assert read_centroids(tmp_path / "a_ctd.json").details["weights"] == "12ab"
+    assert read_points(tmp_path / "a_ctd.json").details == {"weights": "12ab"}
 
 
 def test_markups(tmp_path: Path) -> None:
