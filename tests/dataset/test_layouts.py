@@ -185,3 +185,13 @@ def test_a_pattern_says_whose_a_scan_is(tmp_path: Path) -> None:
 )
 def test_what_data_sets_append(name: str, case: str) -> None:
     assert case_of(name) == case
+
+
+def test_centroids_called_ct_belong_to_the_scan_called_ct_beside_them(tmp_path: Path) -> None:
+    for folder in ("s1", "s2"):
+        scan(tmp_path / folder / "ct.nii.gz")
+        write_markups(tmp_path / folder / "ct.mrk.json", Spine((Vertebra("L1", POINT),)))
+    found = find_entries(tmp_path)
+    assert [(e.scan.parent.name, e.centroids.parent.name) for e in found.entries] == [("s1", "s1"), ("s2", "s2")]
+    assert not found.without
+    assert not found.strays

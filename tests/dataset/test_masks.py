@@ -192,3 +192,12 @@ def test_a_folder_of_totalsegmentator(tmp_path: Path, labels: tuple[np.ndarray, 
     (folder / "vertebrae_L3.nii.gz").write_bytes(b"no image")
     with pytest.raises(AnnotationError, match="E_MASKS"):
         centroids_of_masks(folder)
+
+
+@pytest.mark.parametrize("name", ["C1", "C2", "L1"])
+@pytest.mark.parametrize("voxels", [[(1, 1, 1)], [(1, 1, 1), (2, 2, 2)], [(3, 3, 3), (4, 4, 3)]])
+def test_specks_are_no_body(name: str, voxels: list[tuple[int, int, int]]) -> None:
+    # At this spacing every second voxel of a row is looked at.
+    mask = np.zeros((12, 12, 12), bool)
+    mask[tuple(np.transpose(voxels))] = True
+    assert body_centroid(mask, Grid.from_spacing(mask.shape, (0.35, 0.35, 1.25)), name) is None

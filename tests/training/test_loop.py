@@ -123,6 +123,13 @@ def test_a_checkpoint_of_other_settings_or_scans_is_refused(tmp_path, scans):
         train(scans, replace(settings, learning_rate=1.0), tmp_path)
     with pytest.raises(WeightsError, match="other scans"):
         train(scans[:1], settings, tmp_path)
+    # A corrected centroid and another order are other scans, too: a crop's number says of which scan it is.
+    first, *others = scans
+    moved = replace(first.truth.vertebrae[0], lps=(1.0, 2.0, 3.0))
+    mended = replace(first, truth=replace(first.truth, vertebrae=(moved, *first.truth.vertebrae[1:])))
+    for changed in ([mended, *others], scans[::-1]):
+        with pytest.raises(WeightsError, match="other scans"):
+            train(changed, settings, tmp_path)
 
 
 def test_bfloat16_trains_too(tmp_path, scans):
