@@ -137,8 +137,11 @@ def test_bodies_without_a_place_in_the_numbering_are_told_of():
     # The upper half bears names that belong below the lower half's.
     half = labels.shape[2] // 2
     labels[:, :, half:] = np.where(mask[:, :, half:] > 0, 25.0, 0.0)
-    _, numbering = decode(enumerate(labels), mask, volume)
-    assert numbering.verdict != "certain"
+    vertebrae, numbering = decode(enumerate(labels), mask, volume)
+    assert numbering.verdict == "ambiguous"
+    assert numbering.unnamed >= 5
+    assert len(vertebrae) + numbering.unnamed <= len(names("T1", "L5"))
+    assert f"{numbering.unnamed} more that look like vertebrae got no name" in numbering.doubt()
 
 
 def test_nothing_detected_gives_nothing():

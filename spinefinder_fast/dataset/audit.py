@@ -60,13 +60,13 @@ from spinefinder_fast.spine import Spine
 _GAPS_MM: Final = {**anatomy.GAPS_MM, "T13": anatomy.GAPS_MM["T12"], "L6": anatomy.GAPS_MM["L5"]}
 
 _PLAUSIBLE: Final = (0.65, 1.4)
-"""Distances of neighbours in a person, relative to what is usual at that level and in that person. Of 15,661 in the
-public keypoints of Buergin et al. 2023, three in a thousand lie outside, most of them at fractures or wrong labels."""
+"""Distances of neighbours in a person, relative to what is usual at that level and in that person. Chosen on
+the public keypoints of Buergin et al. 2023, where few lie outside, most of them at fractures or wrong labels."""
 _PLAUSIBLE_NECK: Final = (0.6, 1.65)
 """The same for C1-C2 and C2-C3: annotators differ in where the centre of the atlas, or of the axis, is."""
 _TOO_CLOSE: Final = 0.4
 _SIZES: Final = (0.75, 1.3)
-"""Size of a person relative to the mean adult; in those keypoints 0.84 to 1.24."""
+"""Size of a person relative to the mean adult, with a margin beyond those of these keypoints."""
 _VARIABLE: Final = {("T11", "L1"): "T12", ("L4", "S1"): "L5", ("T12", "L1"): "T13", ("L5", "S1"): "L6"}
 """Neighbours between which people have a vertebra or not."""
 
