@@ -22,7 +22,9 @@ def predict(
     split: Annotated[str | None, typer.Option(help="Of a data set: train, validation or test; all by default.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder of weights; the package's own by default.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    tiling: Annotated[str, typer.Option(help="Of detection: faithful, or large (less than half of the work).")] = "faithful",
+    tiling: Annotated[
+        str, typer.Option(help="Of detection: faithful, or large (less than half the work).")
+    ] = "faithful",
     centre: Annotated[str, typer.Option(help="Of votes: median, mean, geometric_median or mean_shift.")] = "median",
     decode: Annotated[str, typer.Option(help="order: bodies numbered together; median: the paper's.")] = "order",
     threshold: Annotated[str, typer.Option(help="in_view, or paper for Eq. 3 as it stands.")] = "in_view",
