@@ -51,6 +51,7 @@ class Tissue(IntEnum):
     TABLE = 23
     METAL = 24
     BONE = 25
+    CEMENT = 26
 
 
 def _level(name: str) -> int:
@@ -80,7 +81,7 @@ def paint_person(canvas: Canvas, person: Person, *, table: bool = False, screws:
         canvas: an empty canvas in the person's frame.
         person: who.
         table: whether the scanner's table is seen.
-        screws: neighbouring levels (0 = C1) that screws and rods hold together.
+        screws: neighbouring vertebrae (indices, 0 = C1) that screws and rods hold together, further to the findings.
     """
     rng = np.random.default_rng(person.seed)
     ribs = rib_curves(person)
@@ -95,19 +96,26 @@ def paint_person(canvas: Canvas, person: Person, *, table: bool = False, screws:
     _ribcage(canvas, person, ribs)
     _vessels(canvas, person)
     _spine(canvas, person)
-    _screws(canvas, person, screws)
+    for run in (screws, *person.findings.screws):
+        _screws(canvas, person, run)
+    for i in sorted(person.findings.cages):
+        _cage(canvas, person, i)
+    for run in person.findings.plates:
+        _plate(canvas, person, run)
     if table:
         _table(canvas, person)
 
 
 def rib_curves(person: Person) -> dict[tuple[int, int], Array]:
-    """The middle lines of the 24 ribs: (rib 1..12, side 1 = left or -1 = right) -> (n, 3) LPS mm, head first."""
+    """The middle lines of the ribs, mostly 24: (rib 1.., side 1 = left or -1 = right) -> (n, 3) LPS mm, head first."""
     rng = np.random.default_rng(person.seed + 1)
     wide, deep, steep = 1 + 0.05 * rng.standard_normal(), 1 + 0.06 * rng.standard_normal(), rng.uniform(0.8, 1.2)
     shape = person.size * np.array([wide, deep, steep])
     last = rng.uniform(0.45, 1.25)
     curves = {}
-    for rib in range(1, 13):
+    # A 13th pair is shorter than the 12th, and its sides differ.
+    stubs = np.random.default_rng(person.seed + 2).uniform(0.15, 0.8, 2) * last
+    for rib in range(1, person.ribs + 1):
         i = T1 + rib - 1
         centre, frame = person.centroids[i], person.frames[i]
         half, depth, height = _body_size(person, i)
@@ -118,10 +126,15 @@ def rib_curves(person: Person) -> dict[tuple[int, int], Array]:
             tubercle = _transverse_tip(person, i) + np.array([-3.0, -5.0, 2.0])
             start = [centre + frame @ (mirror * p) for p in (head, tubercle)]
             back, far, front = (
-                centre + mirror * shape * table[rib - 1] for table in (st.RIB_BACK_MM, st.RIB_SIDE_MM, st.RIB_FRONT_MM)
+                centre + mirror * shape * table[min(rib, 12) - 1]
+                for table in (st.RIB_BACK_MM, st.RIB_SIDE_MM, st.RIB_FRONT_MM)
             )
             if rib == 12:
                 far, front = back + last * (far - back), back + last * (front - back)
+            elif rib == 13:
+                share = stubs[0 if side == 1 else 1]
+                back = start[1] + max(share, 0.35) * (back - start[1])
+                far, front = back + share * (far - start[1]), back + share * (front - start[1])
             curves[rib, side] = _smooth(np.array([*start, back, far, front]), 24)
     return curves
 
@@ -144,25 +157,27 @@ def _smooth(points: Array, n: int) -> Array:
 
 def _body_size(person: Person, i: int) -> tuple[float, float, float]:
     # Half width, half depth and height of a vertebral body, mm.
-    half = 0.5 * person.size
-    return half * float(st.BODY_WIDTH_MM[i]), half * float(st.BODY_DEPTH_MM[i]), float(person.heights[i])
+    half, kind = 0.5 * person.size, person.kinds[i]
+    return half * float(st.BODY_WIDTH_MM[kind]), half * float(st.BODY_DEPTH_MM[kind]), float(person.heights[i])
 
 
 def _canal_centre(person: Person, i: int) -> Array:
     if i == C1:
         return np.array([0.0, 6.0, 0.0]) * person.size
     _, depth, _ = _body_size(person, i)
-    return np.array([0.0, 0.86 * depth + person.size * float(st.CANAL_RADIUS_MM[i]), 0.0])
+    return np.array([0.0, 0.86 * depth + person.size * float(st.CANAL_RADIUS_MM[person.kinds[i]]), 0.0])
 
 
 def _transverse_tip(person: Person, i: int) -> Array:
     # Left tip of the transverse process in the vertebra's own frame.
     s = person.size
-    x, canal = s * float(st.TRANSVERSE_MM[i]), _canal_centre(person, i)
-    if i < C7:
+    kind = person.kinds[i]
+    x, canal = s * float(st.TRANSVERSE_MM[kind]), _canal_centre(person, i)
+    if kind < C7:
         return np.array([x, canal[1] - 7 * s, -2 * s])
-    if i < L1:
-        return np.array([x, canal[1] + s * np.interp(i, [T1, T12], [5, 15]), s * np.interp(i, [T1, T12], [4, 2])])
+    if kind < L1:
+        back, up = np.interp(kind, [T1, T12], [5, 15]), np.interp(kind, [T1, T12], [4, 2])
+        return np.array([x, canal[1] + s * back, s * up])
     return np.array([x, canal[1] + 3 * s, 3 * s])
 
 
@@ -177,16 +192,16 @@ def outreach(person: Person, i: int) -> Array:
 
 
 def _spinous(person: Person, i: int) -> tuple[Array, Array]:
-    s = person.size
-    root = _canal_centre(person, i) + np.array([0, s * (st.CANAL_RADIUS_MM[i] + 2), -0.12 * person.heights[i]])
-    angle = np.radians(st.SPINOUS_DEG[i])
-    return root, root + s * st.SPINOUS_MM[i] * np.array([0, np.cos(angle), -np.sin(angle)])
+    s, kind = person.size, person.kinds[i]
+    root = _canal_centre(person, i) + np.array([0, s * (st.CANAL_RADIUS_MM[kind] + 2), -0.12 * person.heights[i]])
+    angle = np.radians(st.SPINOUS_DEG[kind])
+    return root, root + s * st.SPINOUS_MM[kind] * np.array([0, np.cos(angle), -np.sin(angle)])
 
 
 def _outline(person: Person, ribs: dict[tuple[int, int], Array], z: Array) -> tuple[Array, Array]:
     # Skin and inner wall of the trunk at heights z: (4, n) each: left, right, front, back, mm.
     grid = np.arange(person.centroids[-1, 2] - 60, person.centroids[0, 2] + 40, 4.0)
-    level = np.interp(grid, person.centroids[::-1, 2], np.arange(len(person.centroids))[::-1])
+    level = np.interp(grid, person.centroids[::-1, 2], person.levels[::-1])
     x, y = person.spine_xy(grid)
     lean = np.array([np.interp(level, _OUTLINE[:, 0], column) for column in _OUTLINE.T[1:]]) * person.size
     skin = np.array([x + lean[0], x - lean[0], y - lean[1], y + lean[2]])
@@ -482,7 +497,7 @@ def _shoulders(canvas: Canvas, person: Person) -> None:
 
 def _pelvis(canvas: Canvas, person: Person) -> None:
     s = person.size
-    sacrum, crest = person.centroids[S1], person.z_of(L5 - 0.75 + 0.5 * person.organ_shift)
+    sacrum, crest = person.centroids[person.index(S1)], person.z_of(L5 - 0.75 + 0.5 * person.organ_shift)
     box = canvas.box(sacrum + s * np.array([-150, -115, -110]), [sacrum[0] + 150 * s, sacrum[1] + 70 * s, crest])
     if box is not None:
         x, y, z = canvas.project(box, np.eye(3) / s, sacrum)
@@ -569,24 +584,30 @@ def _vessels(canvas: Canvas, person: Person) -> None:
 
 
 def _spine(canvas: Canvas, person: Person) -> None:
-    for i in range(1, S1 + 1):
+    s1 = person.index(S1)
+    for i in range(1, s1 + 1):
         _disc(canvas, person, i)
-    _bone(canvas, [part for i in range(S2 + 1, 30) for part in _sacral_parts(canvas, person, i)], 1.5)
-    for i in range(S2, C1, -1):
+    _bone(canvas, [part for i in range(s1 + 2, len(person.kinds)) for part in _sacral_parts(canvas, person, i)], 1.5)
+    for i in range(s1 + 1, C1, -1):
         parts = _posterior(canvas, person, i)
         if i == 1:
             parts += _dens(canvas, person)
-        if i >= S1:
+        if i >= s1:
             parts += _sacral_parts(canvas, person, i)
         _vertebra(canvas, person, i, parts)
     _bone(canvas, _atlas(canvas, person), 1.3)
+    for i in sorted(person.findings.fused):
+        _fusion(canvas, person, i)
+    _spurs(canvas, person)
+    for i in sorted(person.findings.cement):
+        _cement(canvas, person, i)
     _sacral_holes(canvas, person)
     s = person.size
-    centres = [person.centroids[i] + person.frames[i] @ _canal_centre(person, i) for i in range(S2 + 1)]
+    centres = [person.centroids[i] + person.frames[i] @ _canal_centre(person, i) for i in range(s1 + 2)]
     crown = person.centroids[C1] + person.frames[C1] @ (s * np.array([0, 4.0, 16.0]))
-    tail = person.centroids[28] + person.frames[28] @ (s * np.array([0, 7.0, 0]))
+    tail = person.centroids[s1 + 4] + person.frames[s1 + 4] @ (s * np.array([0, 7.0, 0]))
     line = np.array([crown, *centres, tail])
-    canal = np.concatenate([[13], 0.95 * st.CANAL_RADIUS_MM, [3]]) * s
+    canal = np.concatenate([[13], 0.95 * st.CANAL_RADIUS_MM[list(person.kinds[: s1 + 2])], [3]]) * s
     canvas.paint(canvas.tube(line, canal, stretch=(1.12, 1, 1)), Tissue.CANAL)
     # The cord ends about L1-L2; nerve roots in the fluid go on.
     cord = np.interp(np.arange(-1, 20), [-1, 3, 6, 9, 17, 19], [7.5, 6.2, 6.8, 4.6, 5.0, 3.0]) * s
@@ -626,10 +647,12 @@ def _vertebra(canvas: Canvas, person: Person, i: int, parts: Parts) -> None:
         rho2 = u * u + v * v
         flare = 1 + 0.13 * (w * w - 0.6)
         side = (np.sqrt(rho2) - flare) * min(half, depth)
+        fracture = person.findings.fractures.get(i)
         # The back of the body is flat to hollow, and the end plates are dished.
         back = (v - 0.8 + 0.1 * (1 - u * u)) * depth
-        dish = np.float32(0.10 if i >= T1 else 0.05)
-        lid = (np.abs(w) - 1 + dish * np.maximum(1 - rho2, 0)) * (height / 2)
+        dish = np.float32(fracture.dish if fracture else (0.10 if i >= T1 else 0.05))
+        edge = np.abs(w) if fracture is None else np.abs(w) - np.float32(_slope(person, i)) * v
+        lid = (edge - 1 + dish * np.maximum(1 - rho2, 0)) * (height / 2)
         whole = np.maximum(np.maximum(side, back), lid)
         canvas.paint((box, whole), Tissue.CORTICAL)
         cap = box, np.where(lid > -plate, whole, np.float32(1.0))
@@ -640,13 +663,83 @@ def _vertebra(canvas: Canvas, person: Person, i: int, parts: Parts) -> None:
     canvas.paint(spongy, Tissue.TRABECULAR)
 
 
+def _fusion(canvas: Canvas, person: Person, i: int) -> None:
+    # Bone grows through a disc and its end plates; a wall remains around it, and often a trace of the disc.
+    half, depth, height = _body_size(person, i)
+    upper, lower = person.centroids[i], person.centroids[i + 1]
+    axis = upper - lower
+    reach = np.full(3, half + 2)
+    box = canvas.box(np.minimum(upper, lower) - reach, np.maximum(upper, lower) + reach)
+    if box is None:
+        return
+    frame = np.column_stack([person.frames[i][:, :2] / np.array([half, depth]), axis / (axis @ axis)])
+    u, v, w = canvas.project(box, frame, 0.5 * (upper + lower))
+    reach_w = 0.5 - 0.36 * height / float(np.linalg.norm(axis))
+    column = np.maximum((np.sqrt(u * u + (v - 0.09) ** 2) - 0.97) * depth, (np.abs(w) - reach_w) * height)
+    column = np.maximum(column, (v - 0.75) * depth)
+    wall = max(1.3, WALL_VOXELS * min(canvas.spacing_mm[0], canvas.spacing_mm[1]))
+    for under in (Tissue.DISC, Tissue.ENDPLATE, Tissue.CORTICAL):
+        if under != Tissue.CORTICAL:
+            canvas.paint((box, column), Tissue.CORTICAL, only=under)
+        canvas.paint((box, column + wall), Tissue.TRABECULAR, only=under)
+
+
+def _spurs(canvas: Canvas, person: Person) -> None:
+    # Claws from the rims on both sides of a disc, in front and at the sides, that may meet and close over it.
+    rng = np.random.default_rng(person.seed + 3)
+    s, findings = person.size, person.findings
+    parts: Parts = []
+    for i, reach in findings.spurs.items():
+        gap = person.centroids[i] - person.centroids[i + 1]
+        gap /= np.linalg.norm(gap)
+        spots = rng.uniform(-110, 110, int(rng.integers(2, 6)))
+        for angle in np.radians(spots):
+            outward = np.array([np.sin(angle), -np.cos(angle), 0.0])
+            along = np.array([np.cos(angle), np.sin(angle), 0.0])
+            tips = []
+            for j, down in ((i, -1.0), (i + 1, 1.0)):
+                half, depth, height = _body_size(person, j)
+                centre, frame = person.centroids[j], person.frames[j]
+                size = reach * rng.uniform(0.6, 1.2)
+                slope = _slope(person, j) * outward[1]
+                rim = outward * [half, depth, 0] + [0, 0.09 * depth, down * 0.43 * height * (1 + slope)]
+                tip = rim + outward * (0.9 * size) + [0, 0, down * 0.45 * size]
+                turned = np.column_stack([frame @ along, frame @ outward, frame[:, 2]])
+                root, end = centre + frame @ (rim - 1.5 * outward), centre + frame @ tip
+                parts.append(canvas.capsule(root, end, 2.6 * s, 1.5 * s, turned, (2.2, 1, 1)))
+                tips.append((end, turned))
+            if i in findings.bridges:
+                parts.append(canvas.capsule(tips[0][0], tips[1][0], 2.2 * s, 2.2 * s, tips[0][1], (2.4, 1, 1)))
+    _bone(canvas, parts, 1.4)
+
+
+def _slope(person: Person, i: int) -> float:
+    # How the height of a body grows from its middle to its back, relative to its height in the middle.
+    fracture = person.findings.fractures.get(i)
+    return 0.0 if fracture is None else (fracture.back - fracture.front) / (fracture.back + fracture.front)
+
+
+def _cement(canvas: Canvas, person: Person, i: int) -> None:
+    # Some blobs from one side or both, within the body but for a leak now and then.
+    rng = np.random.default_rng((person.seed, 4, i))
+    half, depth, height = _body_size(person, i)
+    spongy = (Tissue.TRABECULAR, Tissue.ENDPLATE, Tissue.CORTICAL, Tissue.DISC)
+    for _ in range(int(rng.integers(3, 7))):
+        place = rng.uniform(-0.45, 0.45, 3) * [half, depth, 0.4 * height] - [0, 0.15 * depth, 0]
+        radii = rng.uniform(0.18, 0.42, 3) * [half, depth, 0.8 * height]
+        blob = canvas.ellipsoid(person.centroids[i] + person.frames[i] @ place, radii.tolist(), person.frames[i])
+        for under in spongy if rng.random() < 0.15 else spongy[:2]:
+            canvas.paint(blob, Tissue.CEMENT, only=under)
+
+
 def _posterior(canvas: Canvas, person: Person, i: int) -> Parts:
     s, centre, frame = person.size, person.centroids[i], person.frames[i]
     _, depth, height = _body_size(person, i)
-    canal, radius = _canal_centre(person, i), s * float(st.CANAL_RADIUS_MM[i])
-    apart = 0.5 * s * float(st.PEDICLE_DISTANCE_MM[i])
-    rod = s * float(np.interp(i, [1, 5, 7, 10, 18, 23, 25], [4, 3, 3.2, 2.8, 4.5, 7.0, 5]))
-    facet = s * float(np.interp(i, [1, 6, 8, 18, 20, 23, 25], [7, 5.5, 4.2, 4.2, 5.5, 7.5, 4]))
+    kind = person.kinds[i]
+    canal, radius = _canal_centre(person, i), s * float(st.CANAL_RADIUS_MM[kind])
+    apart = 0.5 * s * float(st.PEDICLE_DISTANCE_MM[kind])
+    rod = s * float(np.interp(kind, [1, 5, 7, 10, 18, 23, 25], [4, 3, 3.2, 2.8, 4.5, 7.0, 5]))
+    facet = s * float(np.interp(kind, [1, 6, 8, 18, 20, 23, 25], [7, 5.5, 4.2, 4.2, 5.5, 7.5, 4]))
 
     def rod_between(a: Sequence[float] | Array, b: Sequence[float] | Array, r: float, *stretch: float) -> Solid | None:
         a, b = centre + frame @ np.asarray(a), centre + frame @ np.asarray(b)
@@ -654,28 +747,29 @@ def _posterior(canvas: Canvas, person: Person, i: int) -> Parts:
 
     root, tip = _spinous(person, i)
     transverse = _transverse_tip(person, i)
-    high = (0.16 if i >= T1 else 0.0) * height
-    blade = float(np.interp(i, [1, 6, 12, 17, 19, 23, 25], [1.3, 1.3, 1.4, 2.2, 3.4, 3.0, 1.5]))
+    high = (0.16 if kind >= T1 else 0.0) * height
+    blade = float(np.interp(kind, [1, 6, 12, 17, 19, 23, 25], [1.3, 1.3, 1.4, 2.2, 3.4, 3.0, 1.5]))
     parts: Parts = [rod_between(root, tip, 3.0 * s, 1, 1, blade)]
-    if 1 <= i <= 5:
+    if 1 <= kind <= 5:
         parts += [rod_between(tip, tip + np.array([x * 5 * s, 4 * s, -2 * s]), 2.6 * s) for x in _SIDES]
     for x in _SIDES:
         mirror = np.array([x, 1, 1])
         behind = np.array([apart, canal[1], high]) * mirror
         parts.append(rod_between([x * apart, 0.6 * depth, high], behind, rod, 1, 1, 1.35))
-        parts.append(rod_between(behind, root, 2.6 * s, 1, 1, 2.0 if i < L1 else 2.6))
-        if i < T1:
+        parts.append(rod_between(behind, root, 2.6 * s, 1, 1, 2.0 if kind < L1 else 2.6))
+        if kind < T1:
             pillar = np.array([apart + 3 * s, canal[1] - 3 * s, 0]) * mirror
             lean = np.array([0, 3 * s, -0.52 * height])
             parts.append(rod_between(pillar - lean, pillar + lean, facet))
             parts.append(rod_between(pillar, transverse * mirror, 3.0 * s))
         else:
-            reach = 0.5 * height + (3 if i < L1 else 6) * s
+            reach = 0.5 * height + (3 if kind < L1 else 6) * s
             upper = np.array([apart + 1, canal[1] + 3 * s, reach]) * mirror
             lower = np.array([0.8 * apart, canal[1] + 0.6 * radius + 6 * s, -reach]) * mirror
             parts.append(rod_between(behind, upper, 0.85 * facet))
             parts.append(rod_between(behind, lower, 0.8 * facet))
-            thick, tall = (4.2 * s, 1.1) if i < L1 else ((5.0 * s, 1.3) if i == L5 else (2.8 * s, 1.8))
+            last = kind == L5 and person.kinds[i + 1] == S1
+            thick, tall = (4.2 * s, 1.1) if kind < L1 else ((5.0 * s, 1.3) if last else (2.8 * s, 1.8))
             parts.append(rod_between(behind, transverse * mirror, thick, 1, 1, tall))
     return parts
 
@@ -711,7 +805,7 @@ def _screws(canvas: Canvas, person: Person, levels: Sequence[int]) -> None:
         for i in levels:
             centre, frame = person.centroids[i], person.frames[i]
             _, depth, height = _body_size(person, i)
-            aside = side * 0.5 * s * float(st.PEDICLE_DISTANCE_MM[i])
+            aside = side * 0.5 * s * float(st.PEDICLE_DISTANCE_MM[person.kinds[i]])
             head = centre + frame @ np.array([1.1 * aside, _canal_centre(person, i)[1] + 16 * s, 0.16 * height])
             tip = centre + frame @ np.array([0.55 * aside, -0.4 * depth, 0.1 * height])
             canvas.paint(canvas.capsule(tip, head, 2.8), Tissue.METAL)
@@ -720,12 +814,47 @@ def _screws(canvas: Canvas, person: Person, levels: Sequence[int]) -> None:
         canvas.paint(canvas.tube(np.array(heads).reshape(-1, 3), 2.8), Tissue.METAL)
 
 
+def _cage(canvas: Canvas, person: Person, i: int) -> None:
+    # A frame of metal, or one that X-rays pass and that only its pins of metal show; bone grows through its middle.
+    rng = np.random.default_rng((person.seed, 5, i))
+    half, depth, _ = _body_size(person, i)
+    upper, lower = person.centroids[i], person.centroids[i + 1]
+    frame, middle = person.frames[i], 0.5 * (upper + lower)
+    gap = float(np.linalg.norm(upper - lower)) - 0.5 * float(person.heights[i] + person.heights[i + 1])
+    tall = max(0.55 * gap, 2.5)
+    wide, deep = rng.uniform(0.4, 0.7) * half, rng.uniform(0.5, 0.7) * depth
+    corners = [(-wide, -deep, 0), (wide, -deep, 0), (wide, deep, 0), (-wide, deep, 0), (-wide, -deep, 0)]
+    line = [middle + frame @ np.array(corner) for corner in corners]
+    canvas.paint(canvas.ellipsoid(middle, [wide, deep, tall], frame), Tissue.TRABECULAR, only=Tissue.DISC)
+    if rng.random() < 0.5:
+        canvas.paint(canvas.tube(line, 1.3, stretch=(1, 1, tall / 1.3)), Tissue.METAL)
+    else:
+        up = frame[:, 2] * tall
+        canvas.paint([canvas.capsule(p - up, p + up, 1.0) for p in line[:3]], Tissue.METAL)
+
+
+def _plate(canvas: Canvas, person: Person, levels: Sequence[int]) -> None:
+    s = person.size
+    fronts = []
+    for i in levels:
+        centre, frame = person.centroids[i], person.frames[i]
+        half, depth, _ = _body_size(person, i)
+        front = centre - frame[:, 1] * (depth + 1.5)
+        fronts.append(front)
+        for x in _SIDES:
+            head, tip = front + frame[:, 0] * (x * 0.4 * half), centre + frame[:, 0] * (x * 0.25 * half)
+            canvas.paint(canvas.capsule(head, tip, 1.8), Tissue.METAL)
+    first, last = (person.frames[i][:, 2] * 0.3 * float(person.heights[i]) for i in (levels[0], levels[-1]))
+    line = [fronts[0] + first, *fronts, fronts[-1] - last]
+    canvas.paint(canvas.tube(line, 1.3 * s, stretch=(6.0, 1, 1)), Tissue.METAL)
+
+
 def _sacral_parts(canvas: Canvas, person: Person, i: int) -> Parts:
     # The wings of a sacral vertebra, and below S2 its body too.
     s, centre, frame = person.size, person.centroids[i], person.frames[i]
     levels = np.arange(S1, 30)
     wide, deep, tall, reach = (
-        float(np.interp(i, levels, sizes))
+        float(np.interp(person.kinds[i], levels, sizes))
         for sizes in (
             (25, 18, 15, 13, 11, 7),
             (15, 10.5, 8.5, 7, 6, 4),
@@ -734,7 +863,7 @@ def _sacral_parts(canvas: Canvas, person: Person, i: int) -> Parts:
         )
     )
     parts: Parts = []
-    if i > S2:
+    if person.kinds[i] > S2:
         parts.append(canvas.ellipsoid(centre, [wide * s, deep * s, tall * s], frame))
     for x in _SIDES:
         ala = centre + frame @ (s * np.array([x * 0.62 * reach, 5.0, -1.0]))
@@ -744,10 +873,11 @@ def _sacral_parts(canvas: Canvas, person: Person, i: int) -> Parts:
 
 def _sacral_holes(canvas: Canvas, person: Person) -> None:
     s = person.size
-    for i in range(S1, 28):
+    s1 = person.index(S1)
+    for i in range(s1, s1 + 4):
         between, frame = 0.5 * (person.centroids[i] + person.centroids[i + 1]), person.frames[i]
         for x in _SIDES:
-            aside = x * float(np.interp(i, [24, 27], [24, 15]))
+            aside = x * float(np.interp(person.kinds[i], [24, 27], [24, 15]))
             start, end = (between + frame @ (s * np.array([aside, y, 0])) for y in (-22.0, 18.0))
             canvas.paint(canvas.capsule(start, end, 4.5 * s), Tissue.FAT)
 

@@ -6,8 +6,8 @@ The person lives in an LPS frame of its own, in mm, with the centroid of T8 at t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,20 +21,69 @@ _BELOW_S2_MM = (24.0, 20.0, 17.0, 16.0)
 _BELOW_S2_DEG = (42.0, 18.0, -8.0, -32.0)
 
 
-@dataclass(frozen=True, eq=False)
-class Person:
-    """What is drawn once per person. Levels are indexed from 0 = C1 to 25 = S2; 26-29 are S3, S4, S5 and the coccyx.
+@dataclass(frozen=True)
+class Fracture:
+    """A vertebral body that has given way.
 
     Attributes:
-        centroids: (30, 3) LPS mm, the centres of the vertebral bodies; C1: the centre of its ring.
-        frames: (30, 3, 3), columns = the vertebra's own left, back and up.
+        front: height of its front, relative to what it was.
+        back: height of its back, relative to what it was.
+        dish: how deep its end plates sag in the middle, relative to half of its height.
+    """
+
+    front: float
+    back: float
+    dish: float
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What years and surgeons have done to a spine. Vertebrae are indexed as in `Person`, and discs by the one above.
+
+    Attributes:
+        fractures: of vertebrae.
+        fused: discs that bone has replaced.
+        spurs: discs with bony spurs around them, and how far these reach, mm.
+        bridges: discs whose spurs have met in front.
+        cement: vertebrae that are filled with bone cement.
+        cages: discs that a cage has replaced.
+        plates: runs of vertebrae that a plate in front holds together.
+        screws: runs of vertebrae that screws and rods behind hold together.
+    """
+
+    fractures: Mapping[int, Fracture] = field(default_factory=dict)
+    fused: frozenset[int] = frozenset()
+    spurs: Mapping[int, float] = field(default_factory=dict)
+    bridges: frozenset[int] = frozenset()
+    cement: frozenset[int] = frozenset()
+    cages: frozenset[int] = frozenset()
+    plates: tuple[range, ...] = ()
+    screws: tuple[range, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """What is drawn once per person.
+
+    Levels are those of a usual spine, from 0 = C1 to 25 = S2; 26-29 are S3, S4, S5 and the coccyx. A person may have
+    a vertebra more or less, so vertebrae are counted by an index of their own, from the head; where the person has
+    the usual ones, it is the level. Down to T12 it always is.
+
+    Attributes:
+        centroids: (n, 3) LPS mm, the centres of the vertebral bodies; C1: the centre of its ring.
+        frames: (n, 3, 3), columns = the vertebra's own left, back and up.
         size: size relative to the mean adult.
-        heights: (26,) heights of the vertebral bodies, mm.
+        heights: (n - 4,) heights of the vertebral bodies, mm.
         fat_mm: thickness of the fat under the skin.
         bone_density: relative density of trabecular bone.
         arms: ``"up"``, ``"down"`` or ``"none"`` (outside the scan).
         organ_shift: how many levels the organs of the abdomen hang lower than usual.
         seed: of what varies while the body is drawn (bowel, small shape changes).
+        kinds: (n,) level of the usual vertebra that each one is shaped like.
+        levels: (n,) where each one lies among organs and muscles: levels, not whole where there is one more or less.
+        names: (n - 4,) what the vertebrae down to S2 are called.
+        ribs: pairs of ribs; a 13th is short.
+        findings: what has happened to the spine.
     """
 
     centroids: Array
@@ -46,14 +95,33 @@ class Person:
     arms: str
     organ_shift: float
     seed: int
+    kinds: tuple[int, ...] = tuple(range(30))
+    levels: tuple[float, ...] = tuple(map(float, range(30)))
+    names: tuple[str, ...] = anatomy.NAMES
+    ribs: int = 12
+    findings: Findings = Findings()
+
+    def index(self, level: float) -> int:
+        """Index of the vertebra that lies nearest to a level."""
+        return int(np.abs(np.array(self.levels) - level).argmin())
+
+    def body_centres(self) -> Array:
+        """(n, 3) LPS mm: `centroids`, but of wedged bodies the middle of what is left, which lies further back."""
+        centres = self.centroids.copy()
+        for i, fracture in self.findings.fractures.items():
+            slope = (fracture.back - fracture.front) / (fracture.back + fracture.front)
+            half_depth = 0.5 * self.size * st.BODY_DEPTH_MM[self.kinds[i]]
+            # The mean of v over a disc of height 1 + slope v.
+            centres[i] += self.frames[i][:, 1] * (0.25 * slope * half_depth)
+        return centres
 
     def z_of(self, level: float | Sequence[float] | Array) -> Array:
         """Height in mm of a fractional level: 7.0 is the centroid of T1, 7.5 half way to T2."""
-        return np.asarray(np.interp(np.asarray(level), np.arange(len(self.centroids)), self.centroids[:, 2]))
+        return np.asarray(np.interp(np.asarray(level), self.levels, self.centroids[:, 2]))
 
     def at(self, level: float, x: float = 0.0, y: float = 0.0, dz: float = 0.0) -> Array:
         """(3,) LPS mm: `x` to the left, `y` behind and `dz` above the spine at a fractional level, times the size."""
-        base = [np.interp(level, np.arange(len(self.centroids)), self.centroids[:, i]) for i in range(3)]
+        base = [np.interp(level, self.levels, self.centroids[:, i]) for i in range(3)]
         return np.array(base) + self.size * np.array([x, y, dz])
 
     def spine_xy(self, z: Array) -> tuple[Array, Array]:
@@ -94,7 +162,7 @@ def draw_person(rng: np.random.Generator, arms: str | None = None) -> Person:
         arms = str(rng.choice(["up", "down", "none"], p=[0.5, 0.3, 0.2]))
     return Person(
         centroids=centroids,
-        frames=_frames(centroids),
+        frames=frames_along(centroids),
         size=size,
         heights=heights,
         fat_mm=float(np.clip(rng.gamma(4.0, 5.0), 5, 55)),
@@ -114,7 +182,8 @@ def _correlated(rng: np.random.Generator, n: int, rho: float) -> Array:
     return out
 
 
-def _frames(centroids: Array) -> Array:
+def frames_along(centroids: Array) -> Array:
+    """(n, 3, 3): left, back and up, as columns, of vertebrae whose centroids, shape (n, 3) LPS mm, make a spine."""
     step = -np.diff(centroids, axis=0)
     step /= np.linalg.norm(step, axis=1, keepdims=True)
     up = np.concatenate([step[:1], step[:-1] + step[1:], step[-1:]])

@@ -15,6 +15,7 @@ from spinefinder_fast.phantom.anatomy import outreach, paint_person
 from spinefinder_fast.phantom.canvas import Canvas
 from spinefinder_fast.phantom.image import Look, draw_look, render
 from spinefinder_fast.phantom.person import Person, draw_person
+from spinefinder_fast.phantom.variants import vary
 from spinefinder_fast.spine import Spine, Vertebra
 
 Array = NDArray[np.float64]
@@ -29,7 +30,8 @@ class Phantom:
         tissue: `Tissue` values, uint8, shape (x, y, z): what the image was made from.
         grid: where the voxels lie, LPS mm.
         spine: the centroids inside of the field of view; `truncated` where it cuts the vertebra.
-        person: the centroids of the whole person, C1 to S2, wherever they lie.
+        person: the centroids of the whole person, C1 to S2, wherever they lie; with T13 or L6, or without L5, where
+            the person is so built.
     """
 
     array: NDArray[np.int16]
@@ -96,6 +98,9 @@ def random_phantom(
 ) -> Phantom:
     """A scan for training: any part of any spine, tight or wide, of any person, on any scanner.
 
+    Some persons have a vertebra or a pair of ribs more or less than usual, and some have broken, worn or operated
+    spines; see `variants`.
+
     Args:
         rng: source of randomness.
         spacing_mm: distance of voxel centres along x, y, z.
@@ -103,10 +108,12 @@ def random_phantom(
     """
     step = np.broadcast_to(np.asarray(spacing_mm, np.float64), 3)
     person = draw_person(rng)
-    top, bottom = _draw_levels(rng)
+    # From a stream of its own: what befalls the spine changes nothing else that is drawn.
+    person = vary(person, np.random.default_rng((person.seed, 1)))
+    top, bottom = (person.index(level) for level in _draw_levels(rng))
     z = person.centroids[:, 2]
     high = z[top] + rng.uniform(-8, 40) if top else z[0] + rng.uniform(5, 150)
-    low = z[bottom] - (rng.uniform(-8, 40) if bottom < 25 else rng.uniform(-8, 70))
+    low = z[bottom] - (rng.uniform(-8, 40) if person.kinds[bottom] < 25 else rng.uniform(-8, 70))
     shown = person.centroids[top : bottom + 1]
     centre = 0.5 * (shown.min(axis=0) + shown.max(axis=0))[:2]
     kind = rng.random()
@@ -128,7 +135,10 @@ def random_phantom(
     box_low, box_high = np.array([*(centre - extent / 2), low]), np.array([*(centre + extent / 2), high])
     look, table = draw_look(rng, person.bone_density), rng.random() < 0.6
     held = int(rng.integers(12, 22))
-    screws = range(held, min(held + int(rng.integers(2, 5)), 25)) if rng.random() < 0.05 else range(0)
+    held_last = min(held + int(rng.integers(2, 5)), 25) - 1
+    screws = range(person.index(held), person.index(held_last) + 1) if rng.random() < 0.05 else range(0)
+    if person.findings.screws:
+        screws = range(0)
     return _scan(person, box_low, box_high, step, rng, look, table=table, screws=screws)
 
 
@@ -170,15 +180,15 @@ def _scan(
     canvas = Canvas(size, spacing, origin, np.random.default_rng(person.seed))
     paint_person(canvas, person, table=table, screws=screws)
     grid = Grid.from_spacing(canvas.tissue.shape, spacing, (origin[0], origin[1], origin[2]))
-    centroids = canvas.image_of(person.centroids[: len(anatomy.NAMES)])
+    centroids = canvas.image_of(person.body_centres()[: len(person.names)])
     vertebrae = []
     for i, (x, y, z) in enumerate(centroids.tolist()):
         cut = not grid.contains(canvas.image_of(outreach(person, i))).all()
-        vertebrae.append(Vertebra(anatomy.NAMES[i], (x, y, z), truncated=cut))
+        vertebrae.append(Vertebra(person.names[i], (x, y, z), truncated=cut))
     whole = Spine(tuple(vertebrae), grid=grid, source="phantom")
     inside = grid.contains(centroids)
     spine = replace(whole, vertebrae=tuple(v for v, i in zip(whole, inside, strict=True) if i))
     heights = origin[2] + step[2] * np.arange(shape[2])
-    level = np.interp(heights, person.centroids[::-1, 2], np.arange(len(person.centroids))[::-1])
+    level = np.interp(heights, person.centroids[::-1, 2], person.levels[::-1])
     array = render(canvas.tissue, spacing, rng, look, bone_gain=np.interp(level, [1, 6, 12, 19], [1.8, 1.5, 1.15, 1.0]))
     return Phantom(array, canvas.tissue, grid, spine, whole)
