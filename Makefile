@@ -7,12 +7,13 @@
 #              ARGS="-m gpu" or "-m 'not gpu'" for one kind of device
 # make bench-all  those, the networks, the pipeline, and the crops of a training per second
 # make weights train the shipped weights again (hours); DATA names the folder of scans and label maps
+# make leave-out  after it: judge that training by the real scans, each named by weights that never saw it
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: demo test lint sanitize gpu-check bench bench-all weights clean
+.PHONY: demo test lint sanitize gpu-check bench bench-all weights leave-out clean
 
 demo: $(VENV)/installed
 	rm -rf demo
@@ -48,16 +49,21 @@ sanitize: $(VENV)/installed
 gpu-check:
 	PYTHON="$(PYTHON)" benchmarks/gpu_check.sh
 
-RECIPE ?= spinefinder_fast/training/recipes/second.toml
+# Rendered scans first, real ones among them then. A run that was stopped goes on when it is called again.
+RECIPES := spinefinder_fast/training/recipes
 weights: $(VENV)/installed
 	$(if $(DATA),,$(error DATA must name the folder of scans and label maps))
-	rm -rf runs/set
+	test -d runs/set || { $(BIN)/python -m spinefinder_fast.training.build_set $(RECIPES)/synthetic.toml $(DATA) runs/set.part \
+		--processes $$(nproc) && mv runs/set.part runs/set; }
+	$(BIN)/spinefinder train runs/set/synthetic -o runs/synthetic --recipe $(RECIPES)/synthetic.toml --store runs/volumes
+	$(BIN)/spinefinder train runs/set/synthetic runs/set/real/* -o runs/weights --recipe $(RECIPES)/real.toml --start runs/synthetic \
+		--store runs/volumes
 	mkdir -p spinefinder_fast/weights
-	$(BIN)/python -m spinefinder_fast.training.build_set $(RECIPE) $(DATA) runs/set
-	$(BIN)/spinefinder train runs/set/train -o runs/weights --recipe $(RECIPE) --validation runs/set/validation
 	cp runs/weights/manifest.json runs/weights/*.safetensors spinefinder_fast/weights/
-	$(BIN)/spinefinder predict runs/set/test -o runs/test
-	$(BIN)/spinefinder evaluate runs/test runs/set/test
+
+leave-out: $(VENV)/installed
+	$(if $(DATA),,$(error DATA must name the folder of scans and label maps))
+	$(BIN)/python -m spinefinder_fast.training.leave_out $(RECIPES)/real.toml runs/set $(DATA)/scans runs/synthetic runs/leave-out
 
 # elasticdeform's wheels are built against NumPy 1 and do not import under NumPy 2; its source builds under both.
 $(VENV)/installed: $(SOURCES)

@@ -28,6 +28,7 @@ def train(
     validation: Annotated[
         list[Path] | None, typer.Option(help="Folder of validation scans, beside those of the data set (repeatable).")
     ] = None,
+    start: Annotated[Path | None, typer.Option(help="Folder of weights to begin from; random by default.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the scans, instead of the recipe's.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that prepare crops, instead of the recipe's.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after the epoch in which this time is over.")] = None,
@@ -78,6 +79,7 @@ def train(
             store=store,
             minutes=minutes,
             team=team,
+            start=start,
             watcher=progress,
         )
         if team.leads:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two losses of the paper."""
+"""The two losses of the paper, and one that paints no more than there is."""
 
 from __future__ import annotations
 
@@ -28,6 +28,23 @@ def detection_loss(logits: Tensor, vertebra: Tensor) -> Tensor:
     return (weight * entropy).mean()
 
 
+def dice_loss(logits: Tensor, vertebra: Tensor) -> Tensor:
+    """Plain cross entropy, mean over voxels, plus one minus the soft Dice coefficient of the whole batch.
+
+    Eq. 1 counts a missed vertebra voxel nine times as much as an invented one, and so a network trained by it paints
+    too much: it says "vertebra" wherever the chance is above one in ten. This one has no such leaning.
+
+    Args:
+        logits: (N, 2, X, Y, Z) float, background and vertebra.
+        vertebra: (N, X, Y, Z) integer or bool, not 0 where the voxel belongs to a vertebra.
+    """
+    truth = vertebra != 0
+    entropy = torch.nn.functional.cross_entropy(logits.float(), truth.long())
+    found = torch.softmax(logits.float(), 1)[:, 1]
+    dice = (2 * (found * truth).sum() + 1) / (found.sum() + truth.sum() + 1)
+    return entropy + 1 - dice
+
+
 def identification_loss(predicted: Tensor, labels: Tensor, count: Tensor | None = None) -> Tensor:
     """Mean absolute error of the label over pixels that have one (Eq. 2); 0 where no pixel has.
 
@@ -49,6 +66,7 @@ def loss_of(
     labels: Tensor,
     half: bool,
     count: Tensor | None = None,
+    by: Literal["paper", "dice"] = "paper",
 ) -> tuple[Tensor, Tensor]:
     """Loss of a batch, and the network's answer.
 
@@ -58,9 +76,10 @@ def loss_of(
         images, labels: a batch, as the losses describe it.
         half: compute in bfloat16; the loss is float32 all the same.
         count: see `identification_loss`.
+        by: the detection's loss: Eq. 1, or `dice_loss`.
     """
     with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
         answer = network(images)
     if kind == "detection":
-        return detection_loss(answer, labels), answer
+        return (dice_loss if by == "dice" else detection_loss)(answer, labels), answer
     return identification_loss(answer, labels, count), answer

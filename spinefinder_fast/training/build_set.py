@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the training set of the shipped weights: real scans, scans rendered from real label maps, and phantoms.
+"""Makes the training set of the shipped weights: scans rendered from real label maps, phantoms, and real scans.
 
     python -m spinefinder_fast.training.build_set RECIPE DATA OUTPUT
 
 DATA holds ``scans/<id>/{ct.nii.gz, centroids.json}`` and ``labelmaps/`` with its ``index.json``; docs/weights.md says
-what they are and where they come from. The recipe's ``[set]`` table says which patient belongs where; OUTPUT gets the
-folders ``train``, ``validation`` and ``test``, each with scans and VerSe-style centroids beside them.
+what they are and where they come from. The recipe's ``[set]`` table names what is taken. OUTPUT gets the folder
+``synthetic``, of scans that are rendered, and ``real/<id>`` for every real scan, each with centroids as VerSe writes
+them. No patient is in both: so networks that learnt from ``synthetic`` alone may be judged by any of the real scans.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from spinefinder_fast.scan import Scan, read_scan, write_nifti
 from spinefinder_fast.scan.itk_image import read_itk
 from spinefinder_fast.scan.nifti import read_nifti
 from spinefinder_fast.spine import Spine, Vertebra
-from spinefinder_fast.training.labelmaps import tissue_map
+from spinefinder_fast.training.labelmaps import reposed, tissue_map
 from spinefinder_fast.volume import resample_array
 
 SPL = "spl_headneck"
@@ -42,8 +43,14 @@ EVERYTHING = (slice(None),) * 3
 RENDERS_PER_BODY = 5
 """Images made of one tissue map: fat and muscle between the organs change less often than field of view and look."""
 
-FINEST_MM: Final = 0.9
-"""Label maps are thinned to about this before they are rendered for a coarser grid still."""
+FINENESS: Final = 0.67
+"""Label maps finer than this share of the set's voxels are thinned to it before they are rendered."""
+
+PHANTOM_MM: Final = 2.0
+"""Coarsest grid on which a phantom is painted."""
+
+SYNTHETIC, REAL = "synthetic", "real"
+"""Folders of the set."""
 
 SACRAL_BEND_DEG: Final = 28.0
 """Between the lines L5-S1 and S1-S2, seen from the side: of six people lying on their backs."""
@@ -59,45 +66,53 @@ def build(recipe: dict[str, Any], data: Path, output: Path, processes: int = 1) 
     # What an earlier recipe left there would be trained on, whichever side its patients are on now.
     if output.exists() and any(output.iterdir()):
         raise ValueError(f"{output} is not empty; name a new folder, or remove it")
-    for part in ("validation", "test"):
-        for name in table[part]:
-            scan, spine = real_scan(data / "scans" / name)
-            _write(output / part, name, scan.array, scan.grid, _inside(spine, scan.grid))
     # The largest pieces first: at the end nobody waits for one of them.
     work: list[tuple[Callable[..., None], str | int]] = [(_write_renders, name) for name in table["labelmaps"]]
-    work += [(_write_crops, name) for name in table["train"]]
+    work += [(_write_crops, name) for name in table["real"]]
     work += [(_write_phantom, i) for i in range(table["phantoms"])]
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        for done in [pool.submit(write, item, table, data, output / "train") for write, item in work]:
+        for done in [pool.submit(write, item, table, data, output) for write, item in work]:
             done.result()
 
 
-def _write_crops(name: str, table: dict[str, Any], data: Path, folder: Path) -> None:
+def _write_crops(name: str, table: dict[str, Any], data: Path, output: Path) -> None:
     """A real scan and random fields of view of it."""
+    folder = output / REAL / name
     rng = _rng_of(name, table)
     scan, spine = real_scan(data / "scans" / name)
     for i in range(table["crops_per_scan"]):
         box = random_box(scan.grid, spine, rng) if i else EVERYTHING
-        _write_resampled(folder, f"real_{name}_{i:02}", scan.array, scan.grid, spine, box, table["spacing_mm"])
+        _write_resampled(folder, f"{name}_{i:02}", scan.array, scan.grid, spine, box, table["spacing_mm"])
 
 
-def _write_renders(name: str, table: dict[str, Any], data: Path, folder: Path) -> None:
-    """Images of a real label map, each of another body and field of view."""
+def _write_renders(name: str, table: dict[str, Any], data: Path, output: Path) -> None:
+    """Images of a real label map, each of another body, posture and field of view."""
+    folder = output / SYNTHETIC
     rng = _rng_of(name, table)
-    labels, names, spine, grid = label_map(data / "labelmaps", name)
+    labels, names, original, grid = label_map(data / "labelmaps", name, FINENESS * table["spacing_mm"])
     for i in range(table["renders_per_labelmap"]):
         if i % RENDERS_PER_BODY == 0:
-            tissue = tissue_map(labels, names, spine, grid, rng)
-        scaled = _scaled(grid, rng.normal(1, 0.08))
+            tissue, spine = reposed(tissue_map(labels, names, original, grid, rng), original, grid, rng)
+        scaled = _scaled(grid, rng.normal(1, 0.07) * rng.normal(1, 0.04, 3))
         grown = _moved(spine, grid, scaled)
         box = random_box(scaled, grown, rng) if i else EVERYTHING
         hu = render(tissue[box], scaled.spacing_mm, rng)
         _write_resampled(folder, f"map_{name}_{i:02}", hu, _boxed(scaled, box), grown, EVERYTHING, table["spacing_mm"])
 
 
-def _write_phantom(i: int, table: dict[str, Any], data: Path, folder: Path) -> None:
-    phantom = random_phantom(np.random.default_rng((table["seed"], i)), spacing_mm=table["spacing_mm"])
-    _write(folder, f"phantom_{i:03}", phantom.array, phantom.grid, phantom.person)
+def _write_phantom(i: int, table: dict[str, Any], data: Path, output: Path) -> None:
+    # Painted no coarser than this, or thin bone would be gravel.
+    fine = min(PHANTOM_MM, table["spacing_mm"])
+    phantom = random_phantom(np.random.default_rng((table["seed"], i)), spacing_mm=fine)
+    _write_resampled(
+        output / SYNTHETIC,
+        f"phantom_{i:03}",
+        phantom.array,
+        phantom.grid,
+        phantom.person,
+        EVERYTHING,
+        table["spacing_mm"],
+    )
 
 
 def _rng_of(name: str, table: dict[str, Any]) -> np.random.Generator:
@@ -106,20 +121,15 @@ def _rng_of(name: str, table: dict[str, Any]) -> np.random.Generator:
 
 
 def check_split(table: dict[str, Any]) -> None:
-    """No patient may be on two sides, as a scan or as a label map.
+    """No patient's scan may be judged by networks that learnt from renders of the same patient's label map.
 
     Raises:
-        ValueError: one is, by name.
+        ValueError: one is among both, by name.
     """
     patients = table.get("patients", {})
-    sides: dict[str, str] = {}
-    for side in ("train", "validation", "test", "labelmaps"):
-        for name in table[side]:
-            patient = patients.get(name, name)
-            # A patient's scan and label map may both train.
-            role = "train" if side == "labelmaps" else side
-            if sides.setdefault(patient, role) != role:
-                raise ValueError(f"patient {patient} is in {sides[patient]} and, as {name}, in {role}")
+    shared = {patients.get(name, name) for name in table["real"]} & {patients.get(n, n) for n in table["labelmaps"]}
+    if shared:
+        raise ValueError(f"{', '.join(sorted(shared))}: among the real scans and among the label maps; leave one out")
 
 
 def real_scan(folder: Path) -> tuple[Scan, Spine]:
@@ -128,16 +138,17 @@ def real_scan(folder: Path) -> tuple[Scan, Spine]:
     return scan, read_centroids(folder / "centroids.json", scan.file_grid)
 
 
-def label_map(folder: Path, name: str) -> tuple[NDArray[Any], dict[str, int], Spine, Grid]:
+def label_map(folder: Path, name: str, finest_mm: float) -> tuple[NDArray[Any], dict[str, int], Spine, Grid]:
     """Canonical label array, structure names, spine and grid of a label map.
 
-    One without a file of names is a mask in the numbers of VerSe: vertebrae alone.
+    One without a file of names is a mask in the numbers of VerSe: vertebrae alone. Voxels finer than `finest_mm` are
+    thinned to it.
     """
     if name == SPL:
-        return _spl(folder / SPL)
+        return _spl(folder / SPL, finest_mm)
     about = json.loads((folder / "index.json").read_text())[name]
     scan = _read_labels(folder / f"{name}.nii.gz")
-    labels, grid = _thinned(scan.array, scan.grid)
+    labels, grid = _thinned(scan.array, scan.grid, finest_mm)
     file = folder / f"{name}.json"
     points = about["centroids_ras"]
     # Stray voxels of a vertebra that the border cuts put its centroid anywhere.
@@ -155,10 +166,11 @@ def label_map(folder: Path, name: str) -> tuple[NDArray[Any], dict[str, int], Sp
     return labels[box], MASK_NAMES, replace(spine, grid=_boxed(grid, box)), _boxed(grid, box)
 
 
-def _thinned(labels: NDArray[Any], grid: Grid) -> tuple[NDArray[Any], Grid]:
-    """Every n-th voxel along axes finer than FINEST_MM."""
-    step = np.maximum(1, np.floor(FINEST_MM / np.array(grid.spacing_mm))).astype(int)
-    thin = labels[:: step[0], :: step[1], :: step[2]]
+def _thinned(labels: NDArray[Any], grid: Grid, finest_mm: float) -> tuple[NDArray[Any], Grid]:
+    """The nearest voxels to a grid that is coarser along the axes that are finer than so many mm."""
+    step = np.maximum(1, finest_mm / np.array(grid.spacing_mm))
+    x, y, z = (np.arange(0, n - 0.5, s).round().astype(int) for n, s in zip(labels.shape, step, strict=True))
+    thin = labels[np.ix_(x, y, z)]
     affine = grid.affine.copy()
     affine[:3, :3] *= step
     return thin, Grid((thin.shape[0], thin.shape[1], thin.shape[2]), affine)
@@ -184,7 +196,7 @@ def with_ends(spine: Spine) -> Spine:
     return replace(spine, vertebrae=(*spine, *ends))
 
 
-def _spl(folder: Path) -> tuple[NDArray[Any], dict[str, int], Spine, Grid]:
+def _spl(folder: Path, finest_mm: float) -> tuple[NDArray[Any], dict[str, int], Spine, Grid]:
     scan = _read_labels(folder / "HN-Atlas-labels.nrrd")
     table = (folder / "HeadAndNeckAtlas-training-colors.ctbl").read_text().splitlines()
     names = {line.split()[1]: int(line.split()[0]) for line in table if line and not line.startswith("#")}
@@ -195,7 +207,8 @@ def _spl(folder: Path) -> tuple[NDArray[Any], dict[str, int], Spine, Grid]:
             name = structure[0].upper() + structure[-1]
         if name and (point := body_centroid(scan.array == value, scan.grid, name)):
             vertebrae.append(Vertebra(name, point))
-    return scan.array, names, with_ends(Spine(tuple(vertebrae), scan.grid, SPL)), scan.grid
+    labels, grid = _thinned(scan.array, scan.grid, finest_mm)
+    return labels, names, with_ends(Spine(tuple(vertebrae), grid, SPL)), grid
 
 
 def _read_labels(path: Path) -> Scan:
@@ -234,9 +247,10 @@ def _boxed(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:
     return Grid((shape[0], shape[1], shape[2]), affine)
 
 
-def _scaled(grid: Grid, size: float) -> Grid:
+def _scaled(grid: Grid, size: NDArray[np.float64]) -> Grid:
+    """Voxels so much larger along each of their axes."""
     affine = grid.affine.copy()
-    affine[:3] *= size
+    affine[:3, :3] *= size
     return Grid(grid.shape, affine)
 
 
@@ -246,11 +260,6 @@ def _moved(spine: Spine, old: Grid, new: Grid) -> Spine:
     return replace(
         spine, vertebrae=tuple(replace(v, lps=(x, y, z)) for v, (x, y, z) in zip(spine, points, strict=True)), grid=new
     )
-
-
-def _inside(spine: Spine, grid: Grid) -> Spine:
-    inside = grid.contains(spine.lps())
-    return replace(spine, vertebrae=tuple(v for v, i in zip(spine, inside, strict=True) if i), grid=grid)
 
 
 def _write_resampled(

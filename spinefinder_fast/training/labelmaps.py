@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from scipy import ndimage
 from spinefinder_fast import anatomy
 from spinefinder_fast.discs import dense_labels
 from spinefinder_fast.geometry import Grid
+from spinefinder_fast.kernels import deform_grid
 from spinefinder_fast.phantom import Tissue
 from spinefinder_fast.spine import Spine
 
@@ -38,6 +41,16 @@ _TISSUES: tuple[tuple[str, Tissue], ...] = (
     (r"gland|pancreas|gallbladder|bladder|prostate", Tissue.ORGAN),
 )
 """Everything else (muscles, above all) is MUSCLE."""
+
+
+POINTS_MM: Final = 45.0
+"""Between the control points of a posture."""
+
+BEND_MM: Final = (5.0, 8.0, 0.0)
+"""How far a posture moves whole slices of the body to the left, to the back and up: spread over control points."""
+
+STRETCH_MM: Final = 2.0
+"""How far it moves each control point besides, along each axis."""
 
 
 def tissue_map(
@@ -83,6 +96,37 @@ def tissue_map(
     )
     tissue[(column > 0) & (labels == 0)] = Tissue.DISC
     return tissue
+
+
+def reposed(
+    tissue: NDArray[np.uint8], spine: Spine, grid: Grid, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], Spine]:
+    """The same body in another posture: bent along its length, and of slightly other shape everywhere.
+
+    Args:
+        tissue: (X, Y, Z) uint8 of `phantom.Tissue`, canonical axes.
+        spine: its vertebrae; they move with it.
+        grid: of `tissue`.
+        rng: source of randomness.
+
+    Returns:
+        (X, Y, Z) uint8 on the same grid, and where the vertebrae are in it.
+    """
+    spacing = np.array(grid.spacing_mm)
+    points = np.maximum(2, np.rint(np.array(grid.shape) * spacing / POINTS_MM).astype(int) + 1)
+    moved = rng.normal(0, STRETCH_MM, (3, *points))
+    moved += np.array(BEND_MM)[:, None, None, None] * rng.normal(size=(3, 1, 1, points[2]))
+    displacement = moved / spacing[:, None, None, None]
+    posed: NDArray[np.uint8] = deform_grid(tissue, displacement, order=0, mode="nearest", threads=1)
+    # The posture says of each new voxel where it comes from; of a vertebra we know that, and want the new place.
+    old = grid.to_voxel(spine.lps())
+    steps = (points - 1) / np.maximum(np.array(grid.shape) - 1, 1)
+    new = old
+    for _ in range(30):
+        at = (new * steps).T
+        new = old - np.stack([ndimage.map_coordinates(part, at, order=3, mode="mirror") for part in displacement], 1)
+    vertebrae = zip(spine, grid.to_lps(new).tolist(), strict=True)
+    return posed, replace(spine, vertebrae=tuple(replace(v, lps=(x, y, z)) for v, (x, y, z) in vertebrae))
 
 
 def _depth_mm(labelled: NDArray[np.bool_], spacing: tuple[float, float, float]) -> NDArray[np.float32]:

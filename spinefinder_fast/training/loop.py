@@ -111,6 +111,7 @@ def train(
     provenance: dict[str, Any] | None = None,
     minutes: float | None = None,
     team: Team = ALONE,
+    start: Path | None = None,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
 ) -> nn.Module:
@@ -129,6 +130,7 @@ def train(
         provenance: written into the manifest beside the settings.
         minutes: finish after the epoch in which this time is over; the learning rate does not know of it.
         team: the processes that share the work, all of which call this.
+        start: a model folder whose network of this kind lends its weights; None begins at random.
         on_epoch: called with each epoch's report, by the leading process.
         on_step: called by it after each step with the number of steps since the start and that of all epochs.
 
@@ -136,12 +138,13 @@ def train(
         The network after the last step, or its moving average with ``settings.ema``.
 
     Raises:
-        WeightsError: the checkpoint in `folder` comes from other settings or scans.
+        WeightsError: the checkpoint in `folder` comes from other settings, scans or weights; the weights of `start` are
+            damaged or of another network.
         ValueError: the team is larger than a batch, or does not divide it.
     """
     make_folder(folder)
     torch.manual_seed(settings.seed)
-    network: nn.Module = settings.spec.build().to(team.device)
+    network = (settings.spec.build() if start is None else _lent(settings, start)).to(team.device)
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = settings.norm_momentum
@@ -164,6 +167,7 @@ def train(
         # In this order, for the number of a crop says of which scan it is; and with their annotation.
         "scans": [scan.identity for scan in scans],
         "validation scans": [scan.identity for scan in validation] if settings.patience else [],
+        "start": None if start is None else read_manifest(start)["networks"][settings.kind]["sha256"],
     }
     states = {"network": network, "optimiser": optimiser, "schedule": schedule}
     if average is not None:
@@ -184,7 +188,7 @@ def train(
         images = images.to(team.device, non_blocking=True, memory_format=layout)
         labels = labels.to(team.device, non_blocking=True)
         count = team.sum((labels != 0).sum()) / team.size if team.size > 1 else None
-        loss = loss_of(settings.kind, shared, images, labels, half, count)[0]
+        loss = loss_of(settings.kind, shared, images, labels, half, count, settings.loss)[0]
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         # Now and then a CPU's bfloat16 convolution returns a NaN in one gradient of a tiny layer; a single one of
@@ -220,6 +224,14 @@ def train(
             _save(checkpoint, run, states, progress)
             saved = time.monotonic()
     return kept
+
+
+def _lent(settings: TrainingSettings, start: Path) -> nn.Module:
+    """The network of a model folder, to be trained on."""
+    network, spec = load_network(settings.kind, start)
+    if spec != settings.spec:
+        raise WeightsError("E_WEIGHTS_TABLE", f"{start} holds {spec}; the settings ask for {settings.spec}")
+    return network.requires_grad_(True)
 
 
 def _end_of_epoch(
@@ -307,7 +319,7 @@ def _resume(path: Path, run: dict[str, Any], states: dict[str, Any]) -> _Progres
         return _Progress()
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     changed = [k for k, v in run["settings"].items() if checkpoint["settings"].get(k) != v]
-    changed += [key for key in ("scans", "validation scans") if checkpoint.get(key) != run[key]]
+    changed += [key for key in ("scans", "validation scans", "start") if checkpoint.get(key) != run[key]]
     if changed:
         raise WeightsError(
             "E_CHECKPOINT",

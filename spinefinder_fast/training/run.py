@@ -50,6 +50,7 @@ def train_model(
     store: Path | None = None,
     minutes: float | None = None,
     team: Team = ALONE,
+    start: Path | None = None,
     watcher: Watcher | None = None,
 ) -> None:
     """Train the networks of a model into one folder, in the order of `settings`; go on where an earlier call stopped.
@@ -64,12 +65,13 @@ def train_model(
         store: folder for the resampled scans; ``folder / "volumes"`` by default.
         minutes: finish each network after the epoch in which this time is over.
         team: the processes that share the work, all of which call this.
+        start: a model folder whose networks lend their weights; None begins at random.
         watcher: is told how it goes, in the leading process.
 
     Raises:
         AnnotationError: ``E_SPLIT_OVERLAP``, a scan or a patient is on both sides; or centroids that cannot be used.
         ScanError: a scan that cannot be read.
-        WeightsError: a checkpoint of other settings or scans.
+        WeightsError: a checkpoint of other settings, scans or weights; weights of `start` that do not fit.
     """
     watcher = (watcher if team.leads else None) or Watcher()
     if shared := {e.patient for e in training} & {e.patient for e in validation}:
@@ -100,6 +102,7 @@ def train_model(
             provenance,
             minutes,
             team,
+            start,
             on_epoch=watcher.epoch,
             on_step=watcher.stepped,
         )

@@ -25,6 +25,7 @@ class TrainingSettings:
         spacing_mm: isotropic grid to train on, mm.
         intensity: ``"window"`` (fixed HU window) or ``"zscore"`` (the published code).
         dense: ``"discs"`` (the paper) or ``"spheres"`` (the older baseline it is compared with).
+        loss: the detection's: ``"paper"`` (Eq. 1, which paints too much on purpose) or ``"dice"`` (`losses.dice_loss`).
         slice_step: from one of identification's 8 slices to the next, in slices (see `NetworkSpec`); 1 is the paper's.
         crop: voxels of a training crop, (x, y, z); identification always takes 8 slices.
         samples_per_scan: crops drawn from each scan in each epoch.
@@ -58,6 +59,7 @@ class TrainingSettings:
     spacing_mm: float = 1.0
     intensity: Literal["window", "zscore"] = "window"
     dense: Literal["discs", "spheres"] = "discs"
+    loss: Literal["paper", "dice"] = "paper"
     slice_step: int = 1
     crop: tuple[int, int, int] = (64, 64, 80)
     samples_per_scan: int = 5
@@ -82,6 +84,7 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         for name, allowed in (
             ("dense", ("discs", "spheres")),
+            ("loss", ("paper", "dice")),
             ("sampling", ("paper", "even")),
             ("precision", ("auto", "float32", "bfloat16")),
         ):

@@ -56,7 +56,8 @@ def score_crops(
     with torch.inference_mode():
         for images, labels in loader:
             truth = labels.to(device)
-            loss, answer = loss_of(settings.kind, network, images.to(device), truth, settings.half(device))
+            half = settings.half(device)
+            loss, answer = loss_of(settings.kind, network, images.to(device), truth, half, by=settings.loss)
             losses.append(float(loss))
             if settings.kind == "detection":
                 found, vertebra = answer[:, 1] > answer[:, 0], truth != 0

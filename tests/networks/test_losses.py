@@ -4,7 +4,7 @@ from math import log
 import pytest
 import torch
 
-from spinefinder_fast.networks.losses import detection_loss, identification_loss
+from spinefinder_fast.networks.losses import detection_loss, dice_loss, identification_loss
 
 
 def test_detection_loss_is_equation_1():
@@ -29,3 +29,17 @@ def test_identification_loss_of_background_alone_is_zero_with_a_gradient():
     loss.backward()
     assert loss.item() == 0
     assert (predicted.grad == 0).all()
+
+
+def test_the_dice_loss_of_a_perfect_answer_is_nothing_and_painting_too_much_costs():
+    truth = torch.zeros(1, 4, 4, 4, dtype=torch.int64)
+    truth[..., :2] = 5
+
+    def logits(mask):
+        return torch.stack([-20.0 * mask, 20.0 * mask], dim=1)
+
+    perfect = dice_loss(logits(torch.where(truth != 0, 1.0, -1.0)), truth)
+    assert perfect.item() == pytest.approx(0, abs=1e-3)
+    # Everything painted: half of the voxels are wrong by 40, and Dice is 2 * 32 / (64 + 32).
+    everything = dice_loss(logits(torch.ones(1, 4, 4, 4)), truth)
+    assert everything.item() == pytest.approx(20 + 1 - 65 / 97, rel=1e-4)

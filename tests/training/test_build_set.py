@@ -8,7 +8,7 @@ from spinefinder_fast import Grid, Spine, Vertebra, anatomy, make_phantom, read_
 from spinefinder_fast.phantom import Tissue
 from spinefinder_fast.scan import write_nifti
 from spinefinder_fast.training.build_set import build, label_map, random_box, with_ends
-from spinefinder_fast.training.labelmaps import tissue_map
+from spinefinder_fast.training.labelmaps import reposed, tissue_map
 
 
 def column(*labels, gap=30.0):
@@ -76,7 +76,7 @@ def test_a_mask_of_vertebrae_ends_before_the_vertebrae_that_it_does_not_show(tmp
         points[name] = [-x, -y, z]
     write_nifti(tmp_path / "m.nii.gz", labels, grid)
     (tmp_path / "index.json").write_text(json.dumps({"m": {"centroids_ras": points, "touch_border": []}}))
-    thin, names, spine, its_grid = label_map(tmp_path, "m")
+    thin, names, spine, its_grid = label_map(tmp_path, "m", 0.8)
     assert its_grid.spacing_mm == pytest.approx((0.8, 1, 1))
     # T11 and L2 are not shown, and their places lie outside.
     assert spine.names == ["T11", "T12", "L1", "L2"]
@@ -87,7 +87,7 @@ def test_a_mask_of_vertebrae_ends_before_the_vertebrae_that_it_does_not_show(tmp
 
 
 def test_the_number_of_processes_changes_nothing(tmp_path):
-    table = {"seed": 1, "spacing_mm": 4.0, "train": [], "validation": [], "test": [], "labelmaps": [], "phantoms": 2}
+    table = {"seed": 1, "spacing_mm": 4.0, "real": [], "labelmaps": [], "phantoms": 2}
     for processes in (1, 2):
         build({"set": table}, tmp_path, tmp_path / str(processes), processes)
     a, b = ([read_scan(p).array for p in sorted((tmp_path / n).rglob("*.nii.gz"))] for n in "12")
@@ -97,7 +97,7 @@ def test_the_number_of_processes_changes_nothing(tmp_path):
 
 def test_a_set_is_built_from_scans_label_maps_and_phantoms(tmp_path):
     data = tmp_path / "data"
-    for name, seed in (("a", 1), ("b", 2), ("c", 3)):
+    for name, seed in (("a", 1), ("b", 2)):
         phantom = make_phantom("T12", "L3", spacing_mm=4.0, seed=seed)
         (data / "scans" / name).mkdir(parents=True)
         write_nifti(data / "scans" / name / "ct.nii.gz", phantom.array, phantom.grid)
@@ -109,17 +109,37 @@ def test_a_set_is_built_from_scans_label_maps_and_phantoms(tmp_path):
     ras = {v.name: [-v.lps[0], -v.lps[1], v.lps[2]] for v in phantom.spine}
     (data / "labelmaps" / "index.json").write_text(json.dumps({"m": {"centroids_ras": ras, "touch_border": ["T12"]}}))
     table = {
-        "seed": 1, "spacing_mm": 4.0, "train": ["a"], "validation": ["b"], "test": ["c"], "labelmaps": ["m"],
-        "crops_per_scan": 2, "renders_per_labelmap": 2, "phantoms": 1, "patients": {"m": "a"},
+        "seed": 1, "spacing_mm": 4.0, "real": ["a", "b"], "labelmaps": ["m"],
+        "crops_per_scan": 2, "renders_per_labelmap": 2, "phantoms": 1,
     }  # fmt: skip
     build({"set": table}, data, tmp_path / "set")
-    names = sorted(p.name.removesuffix("_ct.nii.gz") for p in (tmp_path / "set").rglob("*_ct.nii.gz"))
-    assert names == ["b", "c", "map_m_00", "map_m_01", "phantom_000", "real_a_00", "real_a_01"]
-    # Held-out scans stay as they were, and their truth holds what lies inside.
-    test = read_scan(tmp_path / "set" / "test" / "c_ct.nii.gz")
-    truth = read_centroids(tmp_path / "set" / "test" / "c_ctd.json", test.file_grid)
-    assert (test.array == phantom.array).all()
+    names = sorted(str(p.relative_to(tmp_path / "set")) for p in (tmp_path / "set").rglob("*_ct.nii.gz"))
+    assert [name.removesuffix("_ct.nii.gz") for name in names] == [
+        "real/a/a_00", "real/a/a_01", "real/b/b_00", "real/b/b_01",
+        "synthetic/map_m_00", "synthetic/map_m_01", "synthetic/phantom_000",
+    ]  # fmt: skip
+    # The whole scan comes first, and keeps all of its vertebrae.
+    scan = read_scan(tmp_path / "set" / "real" / "b" / "b_00_ct.nii.gz")
+    truth = read_centroids(tmp_path / "set" / "real" / "b" / "b_00_ctd.json", scan.file_grid)
     assert truth.lps() == pytest.approx(phantom.spine.lps(), abs=0.01)
     # The map's T12 is cut by its border: it stands where the gaps below it say.
-    drawn = read_centroids(tmp_path / "set" / "train" / "map_m_00_ctd.json")
+    drawn = read_centroids(tmp_path / "set" / "synthetic" / "map_m_00_ctd.json")
     assert drawn.names[:3] == ["T12", "L1", "L2"]
+
+
+def test_vertebrae_move_with_the_body_that_is_posed_anew():
+    grid = Grid.from_spacing((80, 70, 120), (2.0, 2.0, 1.5))
+    centres = np.array([[40.0, 35, 20], [42, 33, 60], [38, 36, 100]])
+    tissue = np.zeros(grid.shape, np.uint8)
+    indices = np.stack(np.indices(grid.shape), axis=-1)
+    for i, centre in enumerate(centres, 1):
+        tissue[
+            ((indices - centre) * grid.spacing_mm / 7.0 <= 1).all(-1) & (np.abs(indices - centre) * 2 < 7).all(-1)
+        ] = i
+    spine = Spine(tuple(Vertebra(f"L{i}", tuple(p)) for i, p in enumerate(grid.to_lps(centres), 1)), grid)
+    posed, moved = reposed(tissue, spine, grid, np.random.default_rng(2))
+    far = np.linalg.norm(moved.lps() - spine.lps(), axis=1)
+    assert far.max() > 5
+    for i, vertebra in enumerate(moved, 1):
+        where = grid.to_lps(np.argwhere(posed == i).mean(axis=0)[None])[0]
+        assert np.linalg.norm(where - vertebra.lps) < 1.0

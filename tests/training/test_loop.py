@@ -181,3 +181,18 @@ def test_without_patience_the_last_weights_are_kept(tmp_path, scans, monkeypatch
     scored(monkeypatch, [0.5, 0.4, 0.3])
     train(scans, settings, tmp_path, scans[:1])
     assert read_manifest(tmp_path)["networks"]["detection"]["provenance"]["epochs"] == 3
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_training_begins_from_weights_that_are_lent(tmp_path, scans, kind):
+    settings = replace(SETTINGS[kind], epochs=1)
+    train(scans, settings, tmp_path / "a")
+    # At a rate of nothing the kernels stay what they were.
+    still = replace(settings, learning_rate=1e-12)
+    train(scans, still, tmp_path / "b", start=tmp_path / "a")
+    (a, _), (b, _) = (load_network(kind, tmp_path / name) for name in "ab")
+    assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+    with pytest.raises(WeightsError, match="other start"):
+        train(scans, still, tmp_path / "b")
+    with pytest.raises(WeightsError, match="the settings ask for"):
+        train(scans, replace(still, spacing_mm=3.0), tmp_path / "c", start=tmp_path / "a")

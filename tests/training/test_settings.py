@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import tomllib
 from importlib import resources
 from pathlib import Path
 
@@ -24,12 +25,19 @@ def test_the_defaults_are_the_papers():
 @pytest.mark.parametrize(
     "recipe", sorted(set(RECIPES.glob("*.toml")) - {RECIPES / "ablation.toml"}), ids=lambda p: p.stem
 )
-def test_a_recipe_of_shipped_weights_is_read_and_keeps_patients_apart(recipe):
-    import tomllib
-
+def test_a_recipe_of_shipped_weights_is_read(recipe):
     for kind in PAPER:
         assert read_recipe(recipe, kind).kind == kind
-    build_set.check_split(tomllib.loads(recipe.read_text())["set"])
+
+
+def test_the_second_recipe_goes_on_with_the_networks_of_the_first():
+    for kind in PAPER:
+        first, second = (read_recipe(RECIPES / f"{name}.toml", kind) for name in ("synthetic", "real"))
+        assert first.spec == second.spec
+
+
+def test_the_set_of_the_shipped_weights_keeps_patients_apart():
+    build_set.check_split(tomllib.loads((RECIPES / "synthetic.toml").read_text())["set"])
 
 
 def test_an_unknown_setting_is_named(tmp_path):
@@ -69,15 +77,12 @@ def test_a_value_that_makes_no_sense_is_named(tmp_path, kind, change):
 
 def test_a_set_is_only_built_into_an_empty_folder(tmp_path):
     (tmp_path / "old").touch()
-    table = {"train": [], "validation": [], "test": [], "labelmaps": []}
     with pytest.raises(ValueError, match="not empty"):
-        build_set.build({"set": table}, tmp_path, tmp_path)
+        build_set.build({"set": {"real": [], "labelmaps": []}}, tmp_path, tmp_path)
 
 
-def test_a_patient_on_two_sides_is_refused():
-    table = {"train": ["a"], "validation": ["b"], "test": ["c"], "labelmaps": ["map_c"], "patients": {"map_c": "c"}}
-    with pytest.raises(ValueError, match="patient c"):
-        build_set.check_split(table)
-    build_set.check_split({**table, "labelmaps": ["map_a"], "patients": {"map_a": "a"}})
-    with pytest.raises(ValueError, match="patient a"):
-        build_set.check_split({**table, "test": ["a"], "labelmaps": []})
+def test_a_patient_among_scans_and_label_maps_is_refused():
+    table = {"real": ["a", "b"], "labelmaps": ["map_c"]}
+    build_set.check_split(table)
+    with pytest.raises(ValueError, match="b: among the real"):
+        build_set.check_split({**table, "patients": {"map_c": "b"}})

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+from dataclasses import replace
+
+from spinefinder_fast import make_phantom
+from spinefinder_fast.networks.weights import read_manifest
+from spinefinder_fast.report import write_verse_json
+from spinefinder_fast.scan import write_nifti
+from spinefinder_fast.training.leave_out import deal, leave_out
+from spinefinder_fast.training.run import train_model
+from spinefinder_fast.training.settings import PAPER
+from spinefinder_fast.training.volumes import entries_of
+
+SETTINGS = {
+    "detection": replace(PAPER["detection"], width=0.125, spacing_mm=4.0, crop=(16, 16, 32), epochs=1),
+    "identification": replace(
+        PAPER["identification"], width=0.0625, spacing_mm=4.0, crop=(8, 32, 48), epochs=1, samples_per_scan=4
+    ),
+}
+
+
+def test_names_are_dealt_so_that_each_is_in_one_fold():
+    assert deal(["b", "d", "a", "c", "e"], 2) == [["a", "c", "e"], ["b", "d"]]
+
+
+def test_no_scan_is_judged_by_weights_that_saw_it(tmp_path, monkeypatch):
+    for i, name in enumerate(("ann", "ben", "cat")):
+        phantom = make_phantom("T12", "L2", spacing_mm=4.0, seed=i)
+        of_set = tmp_path / "set" / "real" / name if i < 2 else tmp_path / "set" / "synthetic"
+        for folder, file in ((of_set, f"{name}_00_ct"), (tmp_path / "scans" / name, f"{name}_ct")):
+            folder.mkdir(parents=True)
+            write_nifti(folder / f"{file}.nii.gz", phantom.array, phantom.grid)
+            write_verse_json(folder / f"{file}d.json", phantom.spine)
+    train_model(entries_of([tmp_path / "set" / "synthetic"], "train"), [], SETTINGS, tmp_path / "start")
+    seen = []
+    original = train_model
+
+    def spy(training, *arguments, **named):
+        seen.append({entry.scan.name for entry in training})
+        original(training, *arguments, **named)
+
+    monkeypatch.setattr("spinefinder_fast.training.leave_out.train_model", spy)
+    page = leave_out(SETTINGS, tmp_path / "set", tmp_path / "scans", tmp_path / "start", tmp_path / "out", 2)
+    assert seen == [
+        {"cat_00_ct.nii.gz", "ben_00_ct.nii.gz"},
+        {"cat_00_ct.nii.gz", "ann_00_ct.nii.gz"},
+    ]
+    assert page is not None
+    assert page.exists()
+    judged = {case["scan"] for case in json.loads(page.with_suffix(".json").read_text())["cases"]}
+    assert judged == {"ann_ct", "ben_ct"}
+    for k, name in enumerate(("ann", "ben")):
+        for network in read_manifest(tmp_path / "out" / f"fold{k}")["networks"].values():
+            assert network["provenance"]["never_seen"] == [name]
