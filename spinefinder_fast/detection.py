@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil, prod
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ from spinefinder_fast.kernels import extract_patches, patch_origins, stitch_mask
 from spinefinder_fast.volume import normalisation, padding_value
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from spinefinder_fast.coarse import Box
     from spinefinder_fast.networks.weights import Model
     from spinefinder_fast.procedure import Tiling
     from spinefinder_fast.volume import Volume
@@ -32,7 +36,9 @@ BATCH = 4
 """Patches of the paper that the network sees at once; of larger tiles fewer, down to one."""
 
 
-def detect(volume: Volume, model: Model, tiling: Tiling = "faithful") -> NDArray[np.uint8]:
+def detect(
+    volume: Volume, model: Model, tiling: Tiling = "faithful", boxes: Sequence[Box] | None = None
+) -> NDArray[np.uint8]:
     """The voxels that belong to a vertebra: (X, Y, Z) uint8, 1 on vertebrae and 0 elsewhere.
 
     The volume, padded all around, is cut into patches of 64x64x80 in steps of 32x32x40; the network sees each patch and
@@ -46,22 +52,59 @@ def detect(volume: Volume, model: Model, tiling: Tiling = "faithful") -> NDArray
         volume: HU on the grid of the model.
         model: its detection network is run.
         tiling: ``"faithful"`` (the paper) or ``"large"``.
+        boxes: parts of the volume outside of which nothing is looked for (`coarse.search`), each tiled by itself; None
+            is the whole of it.
 
     Raises:
         ValueError: another tiling.
     """
-    tile = tile_shape(volume.array.shape, tiling)
+    if boxes is None:
+        return run_tiles(model.detection, volume, tile_shape(volume.array.shape, tiling), model)
+    mask = np.zeros(volume.array.shape, np.uint8)
+    for box in boxes:
+        run_tiles(model.detection, volume, tile_shape(box.shape, tiling), model, mask=mask, box=box)
+    return mask
+
+
+def run_tiles(
+    network: nn.Module,
+    volume: Volume,
+    tile: tuple[int, int, int],
+    model: Model,
+    *,
+    bias: float = 0.0,
+    mask: NDArray[np.uint8] | None = None,
+    box: Box | None = None,
+) -> NDArray[np.uint8]:
+    """A network of two channels over a volume, tile after tile -> (X, Y, Z) uint8 of where the second one wins.
+
+    Args:
+        network: the detection network of `model`, or its coarse one.
+        volume: HU on the grid of that network.
+        tile: voxels that it sees at once, margins included.
+        model: what it says of intensities and of the device holds.
+        bias: added to the second channel.
+        mask: where to write; made if None.
+        box: what is to be decided of the volume; all around it, too, the network sees what is there.
+    """
     at_once = max(1, BATCH * prod(PATCH) // prod(tile))
     ramp = normalisation(volume.array, model.intensity)
     outside = padding_value(model.intensity)
-    mask = np.zeros(volume.array.shape, np.uint8)
-    origins = patch_origins(volume.array.shape, tile, MARGIN)
+    if mask is None:
+        mask = np.zeros(volume.array.shape, np.uint8)
+    origins = patch_origins(volume.array.shape if box is None else box.shape, tile, MARGIN)
+    if box is not None:
+        origins = origins + np.array(box.low)
+        # The last tiles may reach beyond the box.
+        mask = mask[tuple(slice(a, b) for a, b in zip(box.low, box.high, strict=True))]
     with torch.inference_mode():
         for start in range(0, len(origins), at_once):
             batch = origins[start : start + at_once]
             patches = extract_patches(volume.array, batch, tile, outside, normalisation=ramp)
-            logits = model.detection(torch.from_numpy(patches[:, None]).to(model.device))
-            stitch_mask(logits.float().cpu().contiguous().numpy(), batch, MARGIN, mask)
+            logits = network(torch.from_numpy(patches[:, None]).to(model.device)).float().cpu().contiguous()
+            if bias:
+                logits[:, 1] += bias
+            stitch_mask(logits.numpy(), batch if box is None else batch - np.array(box.low), MARGIN, mask)
     return mask
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from spinefinder_fast.networks.identification import SLICES, TARGET
-from spinefinder_fast.volume import normalise, padding_value
+from spinefinder_fast.volume import normalisation, normalise, padding_value
 
 if TYPE_CHECKING:
     from spinefinder_fast.networks.weights import Model
@@ -21,7 +21,17 @@ MULTIPLE = 16
 """Four times pooled: the sides of the network's input are multiples of this."""
 
 
-def identify(volume: Volume, mask: NDArray[np.uint8], model: Model) -> Iterator[tuple[int, NDArray[np.float32]]]:
+AROUND_MM = (48.0, 120.0)
+"""A strip goes so far beyond the detected spine, to the front and to the back, and up and down: what the network saw of
+it in training."""
+
+BATCH_PIXELS = 400_000
+"""Pixels of all slices that the network sees at once."""
+
+
+def identify(
+    volume: Volume, mask: NDArray[np.uint8], model: Model, strip: bool = False
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """The label of every voxel as the network regresses it, one sagittal slice after the other: no volume of labels
     is ever made.
 
@@ -33,6 +43,8 @@ def identify(volume: Volume, mask: NDArray[np.uint8], model: Model) -> Iterator[
         volume: HU on the grid of the model.
         mask: (X, Y, Z) uint8, the result of `detect`; with an empty one there is nothing to do.
         model: its identification network is run.
+        strip: of each slice let the network see only the strip around the detected spine, several slices at once; the
+            labels elsewhere are 0.
 
     Yields:
         The index of a slice along X and its labels, (Y, Z) float32, not rounded.
@@ -40,13 +52,39 @@ def identify(volume: Volume, mask: NDArray[np.uint8], model: Model) -> Iterator[
     detected = np.flatnonzero(mask.any(axis=(1, 2)))
     if not len(detected):
         return
-    rows, columns = volume.array.shape[1:]
+    first, last = int(detected[0]), int(detected[-1])
+    window = _strip(mask, volume.grid.spacing_mm) if strip else (slice(0, mask.shape[1]), slice(0, mask.shape[2]))
+    rows, columns = window[0].stop - window[0].start, window[1].stop - window[1].start
     step = model.slice_step
-    padding = ((TARGET * step, (SLICES - 1 - TARGET) * step), (0, -rows % MULTIPLE), (0, -columns % MULTIPLE))
-    padded = np.pad(normalise(volume.array, model.intensity), padding, constant_values=padding_value(model.intensity))
-    for i in range(int(detected[0]), int(detected[-1]) + 1):
-        # Padded slice i + TARGET * step is slice i, so the window of slice i starts at padded slice i.
-        window = torch.from_numpy(padded[None, i : i + SLICES * step : step]).to(model.device)
+    before, behind = TARGET * step, (SLICES - 1 - TARGET) * step
+    # Of the volume only what some slice's window holds is normalised.
+    low, high = max(0, first - before), min(mask.shape[0], last + behind + 1)
+    outer = (low - (first - before), last + behind + 1 - high)
+    padding = (outer, (0, -rows % MULTIPLE), (0, -columns % MULTIPLE))
+    seen = normalise(volume.array[low:high, *window], normalisation(volume.array, model.intensity))
+    padded = torch.from_numpy(np.pad(seen, padding, constant_values=padding_value(model.intensity)))
+    at_once = max(1, BATCH_PIXELS // (padded.shape[1] * padded.shape[2])) if strip else 1
+    for start in range(first, last + 1, at_once):
+        slices = range(start, min(start + at_once, last + 1))
+        # Padded slice 0 is slice `first - before`, where the window of the first slice begins.
+        inputs = torch.stack([padded[i - first : i - first + SLICES * step : step] for i in slices]).to(model.device)
         with torch.inference_mode():  # here and not around the loop, or whoever takes the slices would run in it too
-            labels = model.identification(window)[0, 0, :rows, :columns].float().cpu()
-        yield i, labels.numpy()
+            labels = model.identification(inputs)[:, 0, :rows, :columns].float().cpu().numpy()
+        for i, of_slice in zip(slices, labels, strict=True):
+            if not strip:
+                yield i, of_slice
+                continue
+            whole = np.zeros(mask.shape[1:], np.float32)
+            whole[window] = of_slice
+            yield i, whole
+
+
+def _strip(mask: NDArray[np.uint8], spacing_mm: tuple[float, float, float]) -> tuple[slice, slice]:
+    """The part of the sagittal slices around what is detected."""
+    flat = np.asarray(mask.any(axis=0))
+    bounds = []
+    for axis, around in enumerate(AROUND_MM):
+        where = np.flatnonzero(np.any(flat, axis=1 - axis))
+        reach = int(np.ceil(around / spacing_mm[axis + 1]))
+        bounds.append(slice(max(0, int(where[0]) - reach), min(flat.shape[axis], int(where[-1]) + reach + 1)))
+    return bounds[0], bounds[1]

@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import TypeVar
 
 from spinefinder_fast.centroids import aggregate
+from spinefinder_fast.coarse import search, work_of
 from spinefinder_fast.decoder import decode
 from spinefinder_fast.detection import detect
 from spinefinder_fast.identification import identify
@@ -46,14 +47,18 @@ def locate(scan: str | Path | Scan, model: Model | None = None, *, procedure: Pr
     clock.lap("load")
     volume = resample(scan, model.spacing_mm)
     clock.lap("resample")
-    mask = detect(volume, model, procedure.tiling)
+    narrow = procedure.look == "coarse_to_fine"
+    boxes = search(volume, model) if narrow else None
+    clock.lap("coarse")
+    mask = detect(volume, model, procedure.tiling, boxes)
     clock.lap("detect")
-    labels = clock.timed("identify", identify(volume, mask, model))
+    labels = clock.timed("identify", identify(volume, mask, model, strip=narrow))
     details: dict[str, object] = {
         "weights": model.id,
         "spacing_mm": model.spacing_mm,
         "procedure": asdict(procedure),
         "seconds": clock.laps,
+        "searched": round(work_of(boxes, volume.array.shape), 3),
     }
     warnings = scan.warnings
     if procedure.decode == "order":

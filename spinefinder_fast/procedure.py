@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+Look = Literal["everywhere", "coarse_to_fine"]
 Tiling = Literal["faithful", "large"]
 Centre = Literal["median", "mean", "geometric_median", "mean_shift"]
 Threshold = Literal["in_view", "paper"]
@@ -17,6 +18,9 @@ class Procedure:
     """The choices between trained networks and centroids.
 
     Attributes:
+        look: where the fine networks look: ``"everywhere"`` (the paper), or ``"coarse_to_fine"``, only where a coarse
+            network suspects the spine (`coarse.search`; weights without one look everywhere) and, for identification,
+            in the strip around what was detected (`identification.identify`).
         tiling: how detection covers a volume: ``"faithful"``, the paper's patches, or ``"large"``; see
             `detection.detect`.
         centre: of the votes for a vertebra: ``"median"`` (the paper), ``"mean"``, ``"geometric_median"`` or
@@ -31,13 +35,20 @@ class Procedure:
         ValueError: a choice that there is not, or one that would change nothing.
     """
 
-    tiling: Tiling = "faithful"
+    look: Look = "coarse_to_fine"
+    tiling: Tiling = "large"
     centre: Centre = "median"
     threshold: Threshold = "in_view"
     decode: Decode = "order"
 
     def __post_init__(self) -> None:
-        for name, choices in (("tiling", Tiling), ("centre", Centre), ("threshold", Threshold), ("decode", Decode)):
+        for name, choices in (
+            ("look", Look),
+            ("tiling", Tiling),
+            ("centre", Centre),
+            ("threshold", Threshold),
+            ("decode", Decode),
+        ):
             if (value := getattr(self, name)) not in get_args(choices):
                 *others, last = get_args(choices)
                 raise ValueError(f"{name} is {value!r}; {', '.join(others)} or {last} is needed")
@@ -46,7 +57,10 @@ class Procedure:
                 raise ValueError(f"{name} is {value!r}, for which decode 'order' has no use; take decode 'median'")
 
 
-DEFAULT: Final = Procedure()
+FAST: Final = Procedure()
 
-FAITHFUL: Final = Procedure(decode="median")
+FAITHFUL: Final = Procedure(look="everywhere", tiling="faithful", decode="median")
 """The paper's, but for the threshold."""
+
+PRESETS: Final = {"fast": FAST, "faithful": FAITHFUL}
+DEFAULT: Final = FAST

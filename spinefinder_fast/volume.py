@@ -23,6 +23,9 @@ WINDOW_HU = (-1000.0, 1500.0)
 
 WINDOW_SCALE_HU = 500.0
 
+SLICES_AT_ONCE = 32
+"""Sagittal slices that are resampled together."""
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -59,9 +62,12 @@ def resample_array(
     scale = np.array(grid.spacing_mm) / spacing_mm
     # A thousandth of a voxel forgives what float32 headers round.
     size = [max(1, int(np.floor(n * s + 1e-3))) for n, s in zip(array.shape, scale, strict=True)]
-    # float32 holds every integer that a CT can; torch wants what it could write to.
-    tensor = torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
-    tensor = _filter_last_two(tensor, (size[1], size[2]), (scale[1], scale[2]))
+    # Some slices at a time, so that the scan as float32, twice as large as itself, is never there as a whole.
+    tensor = torch.empty((array.shape[0], size[1], size[2]))
+    for start in range(0, array.shape[0], SLICES_AT_ONCE):
+        # float32 holds every integer that a CT can; torch wants what it could write to.
+        part = torch.from_numpy(np.require(array[start : start + SLICES_AT_ONCE], np.float32, ["C", "W"]))
+        tensor[start : start + SLICES_AT_ONCE] = _filter_last_two(part, (size[1], size[2]), (scale[1], scale[2]))
     # The first axis goes as the rows of an image whose columns, all other voxels, stay as they are.
     tensor = _filter_last_two(tensor.reshape(1, array.shape[0], -1), (size[0], size[1] * size[2]), (scale[0], 1.0))
     step = 1 / scale
@@ -95,9 +101,9 @@ def normalisation(hu: NDArray[np.float32], intensity: Literal["window", "zscore"
     return Normalisation(float(mean), 1 / max(float(std), 1e-6))
 
 
-def normalise(hu: NDArray[np.float32], intensity: Literal["window", "zscore"] = "window") -> NDArray[np.float32]:
+def normalise(hu: NDArray[np.float32], ramp: Normalisation) -> NDArray[np.float32]:
     """HU -> network input, same shape, float32: what `normalisation` says, applied."""
-    subtract, multiply, low, high = map(np.float32, normalisation(hu, intensity))
+    subtract, multiply, low, high = map(np.float32, ramp)
     return ((hu - subtract) * multiply).clip(low, high)
 
 

@@ -20,6 +20,13 @@ class TrueDetection(nn.Module):
         return torch.cat([torch.full_like(x, 0.5), label], dim=1)
 
 
+class TrueCoarse(nn.Module):
+    """Sure of what it sees, however faint."""
+
+    def forward(self, x):
+        return torch.cat([torch.zeros_like(x), torch.where(x > 0.1, 10.0, -10.0)], dim=1)
+
+
 class TrueIdentification(nn.Module):
     def forward(self, x):
         return torch.relu(x[:, TARGET : TARGET + 1] * (WINDOW_SCALE_HU / HU_PER_LABEL))

@@ -9,6 +9,7 @@ from spinefinder_fast.procedure import FAITHFUL, Procedure
 @pytest.mark.parametrize(
     ("choice", "says"),
     [
+        ({"look": "away"}, "look is 'away'; everywhere or coarse_to_fine is needed"),
         ({"tiling": "huge"}, "tiling is 'huge'; faithful or large is needed"),
         ({"centre": "middle"}, "centre is 'middle'; median, mean, geometric_median or mean_shift is needed"),
         ({"threshold": 0.5}, "threshold is 0.5; in_view or paper is needed"),
@@ -36,10 +37,10 @@ def test_the_choices_reach_the_stages(monkeypatch):
         monkeypatch.setattr(f"spinefinder_fast.pipeline.{stage}", spy)
     faithful = locate(scan, true_model(2.0), procedure=FAITHFUL)
     assert faithful.details["procedure"] == {
-        "tiling": "faithful", "centre": "median", "threshold": "in_view", "decode": "median",
+        "look": "everywhere", "tiling": "faithful", "centre": "median", "threshold": "in_view", "decode": "median",
     }  # fmt: skip
     assert (seen["detect"][2], *seen["aggregate"][3:]) == ("faithful", "in_view", "median")
-    other = locate(scan, true_model(2.0), procedure=Procedure("large", "mean", "paper", "median"))
+    other = locate(scan, true_model(2.0), procedure=Procedure("everywhere", "large", "mean", "paper", "median"))
     assert (seen["detect"][2], *seen["aggregate"][3:]) == ("large", "paper", "mean")
     # Networks that know the truth see one voxel alone, so the tiling changes nothing, and the mean little.
     assert other.names == faithful.names

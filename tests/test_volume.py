@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinefinder_fast.geometry import Grid
-from spinefinder_fast.volume import AIR_HU, normalise, padding_value, resample_array
+from spinefinder_fast.volume import AIR_HU, normalisation, normalise, padding_value, resample_array
 
 
 @settings(max_examples=25, deadline=None)
@@ -57,17 +57,18 @@ def test_a_blob_keeps_its_centre_through_coarse_and_fine():
 def test_window_depends_on_hu_alone():
     hu = np.array([[[-3000.0, -1000.0, 0.0, 1500.0, 30000.0]]], np.float32)
     expected = [-2, -2, 0, 3, 3]
-    assert normalise(hu).dtype == np.float32
-    assert normalise(hu)[0, 0] == pytest.approx(expected)
-    assert normalise(hu[..., 1:3])[0, 0] == pytest.approx(expected[1:3])
-    assert padding_value("window") == normalise(np.full((1, 1, 1), AIR_HU, np.float32)).item()
+    assert normalise(hu, normalisation(hu)).dtype == np.float32
+    assert normalise(hu, normalisation(hu))[0, 0] == pytest.approx(expected)
+    assert normalise(hu[..., 1:3], normalisation(hu))[0, 0] == pytest.approx(expected[1:3])
+    assert padding_value("window") == normalise(np.full((1, 1, 1), AIR_HU, np.float32), normalisation(hu)).item()
 
 
 def test_zscore_is_the_published_codes():
     hu = np.random.default_rng(0).normal(100, 300, (5, 6, 7)).astype(np.float32)
-    result = normalise(hu, "zscore")
+    result = normalise(hu, normalisation(hu, "zscore"))
     assert result.dtype == np.float32
     assert result.mean() == pytest.approx(0, abs=1e-5)
     assert result.std() == pytest.approx(1, abs=1e-5)
     assert padding_value("zscore") == 0
-    assert np.isfinite(normalise(np.full((2, 2, 2), 5.0, np.float32), "zscore")).all()
+    flat = np.full((2, 2, 2), 5.0, np.float32)
+    assert np.isfinite(normalise(flat, normalisation(flat, "zscore"))).all()

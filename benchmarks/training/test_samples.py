@@ -22,7 +22,7 @@ from spinefinder_fast.discs import dense_labels
 from spinefinder_fast.training.samples import BatchOrder, CropDataset, batches
 from spinefinder_fast.training.settings import PAPER
 from spinefinder_fast.training.volumes import TrainingScan
-from spinefinder_fast.volume import normalise
+from spinefinder_fast.volume import normalisation, normalise
 
 STEPS = 4
 
@@ -33,7 +33,8 @@ class PlainDataset(CropDataset):
     def __init__(self, scans, settings):
         super().__init__(scans, settings)
         (scan,) = scans
-        self._whole = normalise(scan.volume().array, settings.intensity)
+        array = scan.volume().array
+        self._whole = normalise(array, normalisation(array, settings.intensity))
         spacing = (settings.spacing_mm,) * 3
         self._dense = dense_labels(scan.labels, scan.centroids_vox, scan.array.shape, spacing)
 

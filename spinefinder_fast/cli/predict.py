@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,12 +23,12 @@ def predict(
     split: Annotated[str | None, typer.Option(help="Of a data set: train, validation or test; all by default.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder of weights; the package's own by default.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    tiling: Annotated[
-        str, typer.Option(help="Of detection: faithful, or large (less than half the work).")
-    ] = "faithful",
-    centre: Annotated[str, typer.Option(help="Of votes: median, mean, geometric_median or mean_shift.")] = "median",
-    decode: Annotated[str, typer.Option(help="order: bodies numbered together; median: the paper's.")] = "order",
-    threshold: Annotated[str, typer.Option(help="in_view, or paper for Eq. 3 as it stands.")] = "in_view",
+    procedure: Annotated[str, typer.Option(help="fast, or faithful: all as in the paper.")] = "fast",
+    look: Annotated[str | None, typer.Option(help="everywhere or coarse_to_fine, instead of the procedure's.")] = None,
+    tiling: Annotated[str | None, typer.Option(help="Of detection: faithful or large.")] = None,
+    decode: Annotated[str | None, typer.Option(help="order: bodies numbered together; median: the paper's.")] = None,
+    centre: Annotated[str | None, typer.Option(help="Of votes: median, mean, geometric_median, mean_shift.")] = None,
+    threshold: Annotated[str | None, typer.Option(help="in_view, or paper for Eq. 3 as it stands.")] = None,
     label_map: Annotated[bool, typer.Option("--label-map", help="Write the dense labels as NIfTI too.")] = False,
     picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Write a PNG of each spine.")] = True,
 ) -> None:
@@ -40,11 +41,14 @@ def predict(
 
     from spinefinder_fast.batch import predict_batch
     from spinefinder_fast.networks.weights import load_model
-    from spinefinder_fast.procedure import Procedure
+    from spinefinder_fast.procedure import PRESETS
     from spinefinder_fast.report import batch_table, centroid_table, write_batch_csv
 
+    if procedure not in PRESETS:
+        stop(f"--procedure is {procedure!r}; {', '.join(PRESETS)} are known", 2)
+    choices = {"look": look, "tiling": tiling, "decode": decode, "centre": centre, "threshold": threshold}
     try:
-        procedure = Procedure(tiling, centre, threshold, decode)  # type: ignore[arg-type]
+        chosen = replace(PRESETS[procedure], **{k: v for k, v in choices.items() if v is not None})  # type: ignore[arg-type]
     except ValueError as error:
         stop(f"--{error}", 2)
     try:
@@ -62,7 +66,7 @@ def predict(
             paths,
             output,
             model,
-            procedure=procedure,
+            procedure=chosen,
             label_map=label_map,
             picture=picture,
         ):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from spinefinder_fast.networks.weights import Kind
     from spinefinder_fast.training.settings import TrainingSettings
 
-NETWORKS = ("both", "detection", "identification")
+NETWORKS = ("all", "coarse", "detection", "identification")
 
 
 @app.command()
@@ -23,7 +23,9 @@ def train(
         list[Path], typer.Argument(help="A data set (dataset.csv), or folders of scans with centroids beside them.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for checkpoints, logs and weights.")],
-    network: Annotated[str, typer.Option(help="both, one after the other, or detection or identification.")] = "both",
+    network: Annotated[
+        str, typer.Option(help="all that the recipe has, one after the other; or one of them by name.")
+    ] = "all",
     recipe: Annotated[Path | None, typer.Option(help="TOML file of settings; the paper's by default.")] = None,
     validation: Annotated[
         list[Path] | None, typer.Option(help="Folder of validation scans, beside those of the data set (repeatable).")
@@ -35,23 +37,32 @@ def train(
     store: Annotated[Path | None, typer.Option(help="Folder for resampled scans; OUTPUT/volumes by default.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Train both networks from scans and centroids; run it again to go on where it stopped.
+    """Train the networks from scans and centroids; run it again to go on where it stopped.
 
     At the end the model is judged on the validation scans: OUTPUT/validation/evaluation.html. Under torchrun several
     processes share the work.
     """
     from spinefinder_fast.dataset import is_dataset
     from spinefinder_fast.files import make_folder
-    from spinefinder_fast.training.settings import PAPER, read_provenance, read_recipe, with_changes
+    from spinefinder_fast.training.settings import (
+        DEFAULTS,
+        PAPER,
+        networks_of,
+        read_provenance,
+        read_recipe,
+        with_changes,
+    )
 
     if network not in NETWORKS:
         stop(f"--network is {network!r}; {', '.join(NETWORKS)} are known", 2)
-    kinds: tuple[Kind, ...] = ("detection", "identification") if network == "both" else (network,)  # type: ignore[assignment]
     changes = {k: v for k, v in (("epochs", epochs), ("workers", workers)) if v is not None}
     settings: dict[Kind, TrainingSettings] = {}
     try:
+        kinds: tuple[Kind, ...] = (network,)  # type: ignore[assignment]
+        if network == "all":
+            kinds = networks_of(recipe) if recipe else tuple(PAPER)
         for kind in kinds:
-            of_kind = read_recipe(recipe, kind) if recipe else PAPER[kind]
+            of_kind = read_recipe(recipe, kind) if recipe else DEFAULTS[kind]
             settings[kind] = with_changes(of_kind, changes, "the command line")
             settings[kind].spec.build()  # a width too small shows itself here
         provenance = read_provenance(recipe) if recipe else {}

@@ -60,7 +60,7 @@ def identification_loss(predicted: Tensor, labels: Tensor, count: Tensor | None 
 
 
 def loss_of(
-    kind: Literal["detection", "identification"],
+    kind: Literal["coarse", "detection", "identification"],
     network: nn.Module,
     images: Tensor,
     labels: Tensor,
@@ -80,6 +80,6 @@ def loss_of(
     """
     with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
         answer = network(images)
-    if kind == "detection":
-        return (dice_loss if by == "dice" else detection_loss)(answer, labels), answer
-    return identification_loss(answer, labels, count), answer
+    if kind == "identification":
+        return identification_loss(answer, labels, count), answer
+    return (dice_loss if by == "dice" else detection_loss)(answer, labels), answer

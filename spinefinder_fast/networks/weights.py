@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -22,7 +22,8 @@ from spinefinder_fast.networks.detection import DetectionNetwork
 from spinefinder_fast.networks.identification import IdentificationNetwork
 from spinefinder_fast.networks.torchscript import compile_network
 
-Kind = Literal["detection", "identification"]
+Kind = Literal["coarse", "detection", "identification"]
+"""A coarse network is a detection network on a grid of its own, by which the others are told where to look."""
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -35,7 +36,7 @@ class NetworkSpec:
     """What must be known of a network before it can be run.
 
     Attributes:
-        kind: ``"detection"`` or ``"identification"``.
+        kind: ``"coarse"``, ``"detection"`` or ``"identification"``.
         width: factor on the paper's numbers of filters.
         spacing_mm: isotropic grid it was trained on, mm.
         intensity: how HU become its input: ``"window"`` or ``"zscore"`` (see `volume.normalise`).
@@ -53,27 +54,25 @@ class NetworkSpec:
     slice_step: int = 1
 
     def __post_init__(self) -> None:
-        if self.kind not in ("detection", "identification"):
-            raise ValueError(f"kind is {self.kind!r}; detection or identification is needed")
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"kind is {self.kind!r}; {', '.join(get_args(Kind))} are known")
         if self.intensity not in ("window", "zscore"):
             raise ValueError(f"intensity is {self.intensity!r}; window or zscore is needed")
         if not (0 < self.width <= 8 and 0.2 <= self.spacing_mm <= 10):
             raise ValueError(f"width {self.width} and spacing {self.spacing_mm} mm must be in 0..8 and 0.2..10")
-        if self.slice_step < 1 or (self.slice_step > 1 and self.kind == "detection"):
-            raise ValueError(
-                f"slice_step is {self.slice_step}; 1 or more for identification, 1 for detection, is needed"
-            )
+        if self.slice_step < 1 or (self.slice_step > 1 and self.kind != "identification"):
+            raise ValueError(f"slice_step is {self.slice_step}; 1 or more for identification, else 1, is needed")
 
     def build(self) -> nn.Module:
         """The eager network, with fresh random weights."""
-        if self.kind == "detection":
-            return DetectionNetwork(self.width)
-        return IdentificationNetwork(self.width, self.slice_step)
+        if self.kind == "identification":
+            return IdentificationNetwork(self.width, self.slice_step)
+        return DetectionNetwork(self.width)
 
 
 @dataclass(frozen=True)
 class Model:
-    """Both networks, compiled, and what they expect.
+    """The networks, compiled, and what they expect.
 
     Attributes:
         detection: TorchScript, (N, 1, X, Y, Z) -> logits (N, 2, X, Y, Z).
@@ -83,6 +82,8 @@ class Model:
         device: where they are.
         id: short hash that names the weights in every result.
         slice_step: from one of the identification's input slices to the next, in slices.
+        coarse: TorchScript like the detection, on a coarser grid; None where the weights have none.
+        coarse_spacing_mm: the isotropic grid that it works on, mm.
     """
 
     detection: nn.Module
@@ -92,6 +93,8 @@ class Model:
     device: str = "cpu"
     id: str = "unnamed"
     slice_step: int = 1
+    coarse: nn.Module | None = None
+    coarse_spacing_mm: float = 6.0
 
 
 def save_network(network: nn.Module, spec: NetworkSpec, folder: Path, provenance: dict[str, Any] | None = None) -> None:
@@ -127,6 +130,16 @@ def save_network(network: nn.Module, spec: NetworkSpec, folder: Path, provenance
         "provenance": provenance or {},
     }
     write_bytes(path, (json.dumps(manifest, indent=2) + "\n").encode())
+
+
+def copy_network(kind: Kind, source: Path, target: Path) -> None:
+    """Enter a network of one model folder into another as it is, with what its manifest says of it.
+
+    Raises:
+        WeightsError: `source` has none, or one that is damaged.
+    """
+    network, spec = load_network(kind, source)
+    save_network(network, spec, target, read_manifest(source)["networks"][kind]["provenance"])
 
 
 def read_manifest(folder: Path = DEFAULT_FOLDER) -> dict[str, Any]:
@@ -195,14 +208,14 @@ def load_network(kind: Kind, folder: Path = DEFAULT_FOLDER) -> tuple[nn.Module, 
 
 
 def load_model(folder: Path | str | None = None, device: str = "cpu") -> Model:
-    """Both networks of a model folder, compiled for `device`.
+    """The networks of a model folder, compiled for `device`.
 
     Args:
         folder: with ``manifest.json``; None for the weights of the package.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
 
     Raises:
-        WeightsError: the weights are missing, damaged, or the two networks do not belong together.
+        WeightsError: the weights are missing, damaged, or the networks do not belong together.
     """
     home = DEFAULT_FOLDER if folder is None else Path(folder)
     detection, of_detection = load_network("detection", home)
@@ -214,12 +227,24 @@ def load_model(folder: Path | str | None = None, device: str = "cpu") -> Model:
             f"identification at {of_identification.spacing_mm} mm on {of_identification.intensity}; train both alike",
         )
     networks = read_manifest(home)["networks"]
+    coarse, coarse_spacing_mm = None, Model.coarse_spacing_mm
+    if "coarse" in networks:
+        eager, of_coarse = load_network("coarse", home)
+        if of_coarse.intensity != of_detection.intensity:
+            raise WeightsError(
+                "E_WEIGHTS_TABLE",
+                f"{home}: coarse works on {of_coarse.intensity} intensities, detection on {of_detection.intensity}; "
+                "train both alike",
+            )
+        coarse, coarse_spacing_mm = compile_network(eager.to(device)), of_coarse.spacing_mm
     return Model(
         detection=compile_network(detection.to(device)),
         identification=compile_network(identification.to(device)),
         spacing_mm=of_detection.spacing_mm,
         intensity=of_detection.intensity,
         device=device,
-        id="+".join(networks[kind]["sha256"][:8] for kind in ("detection", "identification")),
+        id="+".join(networks[kind]["sha256"][:8] for kind in get_args(Kind) if kind in networks),
         slice_step=of_identification.slice_step,
+        coarse=coarse,
+        coarse_spacing_mm=coarse_spacing_mm,
     )

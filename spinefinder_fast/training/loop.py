@@ -148,7 +148,7 @@ def train(
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = settings.norm_momentum
-    layout = torch.channels_last_3d if settings.kind == "detection" else torch.channels_last
+    layout = torch.channels_last if settings.kind == "identification" else torch.channels_last_3d
     network.to(memory_format=layout)  # type: ignore[call-overload]
     average = _moving_average(network, settings.ema) if settings.ema else None
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)

@@ -13,7 +13,7 @@ from spinefinder_fast.batch import predict_batch
 from spinefinder_fast.dataset import Entry
 from spinefinder_fast.errors import AnnotationError
 from spinefinder_fast.evaluation import Case, write_report
-from spinefinder_fast.networks.weights import Kind, load_model, read_manifest
+from spinefinder_fast.networks.weights import Kind, copy_network, load_model, read_manifest
 from spinefinder_fast.scan import read_grid
 from spinefinder_fast.spine import Spine
 from spinefinder_fast.training.loop import EpochReport, train
@@ -53,7 +53,7 @@ def train_model(
     start: Path | None = None,
     watcher: Watcher | None = None,
 ) -> None:
-    """Train the networks of a model into one folder, in the order of `settings`; go on where an earlier call stopped.
+    """Train networks of a model into one folder, in the order of `settings`; go on where an earlier call stopped.
 
     The later network is validated together with the earlier one, the earlier with the truth in the later one's place.
 
@@ -65,7 +65,8 @@ def train_model(
         store: folder for the resampled scans; ``folder / "volumes"`` by default.
         minutes: finish each network after the epoch in which this time is over.
         team: the processes that share the work, all of which call this.
-        start: a model folder whose networks lend their weights; None begins at random.
+        start: a model folder whose networks lend their weights; its coarse network, unless it is trained too, is taken
+            over as it is. None begins at random.
         watcher: is told how it goes, in the leading process.
 
     Raises:
@@ -106,6 +107,9 @@ def train_model(
             on_epoch=watcher.epoch,
             on_step=watcher.stepped,
         )
+    # It saw what the start saw, and is as good beside networks that saw more.
+    if start and "coarse" not in settings and team.leads and "coarse" in read_manifest(start)["networks"]:
+        copy_network("coarse", start, folder)
 
 
 def judge(folder: Path, entries: Sequence[Entry], device: str = "cpu") -> str:

@@ -102,10 +102,10 @@ class CropDataset(Dataset[Crop]):
         if (number, mirrored) not in self._sources:
             self._sources[number, mirrored] = self._source(self.scans[number], mirrored)
         source = self._sources[number, mirrored]
-        if settings.kind == "detection":
-            image, labels = self._detection_crop(source, wanted, about, rng)
-        else:
+        if settings.kind == "identification":
             image, labels = self._identification_slab(source, about, rng)
+        else:
+            image, labels = self._detection_crop(source, wanted, about, rng)
         if self.augment and settings.hu_jitter:
             gain, offset = rng.normal((1.0, 0.0), settings.hu_jitter)
             image = image * np.float32(gain) + np.float32(offset)

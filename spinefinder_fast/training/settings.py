@@ -20,7 +20,7 @@ class TrainingSettings:
         ValueError: a value that makes no sense, by name.
 
     Attributes:
-        kind: ``"detection"`` or ``"identification"``.
+        kind: ``"detection"``, ``"identification"``, or ``"coarse"``: a detection on a coarser grid.
         width: factor on the paper's numbers of filters.
         spacing_mm: isotropic grid to train on, mm.
         intensity: ``"window"`` (fixed HU window) or ``"zscore"`` (the published code).
@@ -91,6 +91,8 @@ class TrainingSettings:
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; {', '.join(allowed)} are known")
         _ = self.spec
+        if self.kind == "coarse" and self.validate_every:
+            raise ValueError("validate_every is for networks that name vertebrae; for the coarse one it must be 0")
         slab = self.kind == "identification"
         if slab and self.crop[0] != SLICES:
             raise ValueError(f"crop is {self.crop}; identification takes {SLICES} slices")
@@ -134,24 +136,38 @@ PAPER: dict[Kind, TrainingSettings] = {
 }
 """Sections 2.1 and 2.2 of the paper."""
 
+DEFAULTS: dict[Kind, TrainingSettings] = {
+    **PAPER,
+    "coarse": TrainingSettings(
+        "coarse", width=0.25, spacing_mm=6.0, loss="dice", crop=(48, 48, 48), with_vertebrae=3, validate_every=0
+    ),
+}
+"""Those, and a coarse network, which the paper has not."""
+
 
 def read_recipe(path: Path, kind: Kind) -> TrainingSettings:
-    """The paper's settings with the changes of a TOML file's ``[detection]`` or ``[identification]`` table.
+    """The default settings with the changes of a TOML file's table of that name.
 
     Raises:
         ValueError: the file is not TOML, or names a setting that does not exist.
     """
     with path.open("rb") as file:
         tables: dict[str, Any] = tomllib.load(file)
-    known = (*PAPER, "provenance", "set")
+    known = (*DEFAULTS, "provenance", "set")
     if unknown := tables.keys() - set(known):
         raise ValueError(f"{path}: unknown tables {sorted(unknown)}; known are {sorted(known)}")
     if not isinstance(table := tables.get(kind, {}), dict):
         raise ValueError(f"{path}: {kind} is {table!r}; a table of settings is needed")
     try:
-        return with_changes(PAPER[kind], table, path)
+        return with_changes(DEFAULTS[kind], table, path)
     except TypeError as error:
         raise ValueError(f"{path}, {kind}: a setting has the wrong type: {error}") from error
+
+
+def networks_of(path: Path) -> tuple[Kind, ...]:
+    """What a recipe trains: the paper's two networks, and a coarse one before them where it has a table."""
+    with path.open("rb") as file:
+        return ("coarse", *PAPER) if "coarse" in tomllib.load(file) else tuple(PAPER)
 
 
 def read_provenance(path: Path) -> dict[str, Any]:

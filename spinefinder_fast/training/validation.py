@@ -59,7 +59,7 @@ def score_crops(
             half = settings.half(device)
             loss, answer = loss_of(settings.kind, network, images.to(device), truth, half, by=settings.loss)
             losses.append(float(loss))
-            if settings.kind == "detection":
+            if settings.kind != "identification":
                 found, vertebra = answer[:, 1] > answer[:, 0], truth != 0
                 right += int((found == vertebra).sum())
                 counted += truth.numel()
@@ -69,7 +69,7 @@ def score_crops(
                 labelled = truth != 0
                 right += int(((answer[:, 0].float().round() == truth) & labelled).sum())
                 counted += int(labelled.sum())
-    dice = (2 * both / either if either else 1.0) if settings.kind == "detection" else math.nan
+    dice = (2 * both / either if either else 1.0) if settings.kind != "identification" else math.nan
     return CropScore(sum(losses) / len(losses), dice, right / max(counted, 1))
 
 
