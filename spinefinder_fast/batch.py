@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
 
 
 RESULT_ENDINGS = ("_ctd.json", ".mrk.json", ".csv", ".png")
+
+IN_FLIGHT = 3
+"""Scans in memory at once: one is read while another is located and a third is written."""
 
 SUMMARY = "summary"
 """The batch's own table is ``summary.csv``, so no scan's results may be called so."""
@@ -81,6 +87,8 @@ def predict_batch(
 ) -> Iterator[tuple[ScanResult, Spine | None]]:
     """Locate the vertebrae of each scan and write its results into `folder`.
 
+    While one scan is located, the next one is read and the results of the one before are written.
+
     For each scan: ``<name>_ctd.json`` (VerSe), ``<name>.csv``, ``<name>.mrk.json`` (3D Slicer), and on request a
     picture ``<name>.png`` and the dense labels ``<name>_labels.nii.gz``.
 
@@ -100,29 +108,88 @@ def predict_batch(
     """
     names = result_names(paths)
     make_folder(folder)
-    for name, path in zip(names, paths, strict=True):
-        start = perf_counter()
-        spine = None
-        status, message = "ok", ""
-        try:
+    stages = [ThreadPoolExecutor(1, f"spinefinder-{stage}") for stage in ("read", "locate", "write")]
+    reader, worker, writer = stages
+    queue: deque[Future[_Job]] = deque()
+    waiting = iter(zip(names, paths, strict=True))
+    try:
+        while True:
+            for name, path in islice(waiting, IN_FLIGHT - len(queue)):
+                job = _Job(name, path, folder)
+                read = reader.submit(job.read)
+                located = worker.submit(job.locate, read, model, procedure)
+                queue.append(writer.submit(job.write, located, label_map, picture))
+            if not queue:
+                return
+            done = queue.popleft().result()
+            yield done.result(), done.spine
+    finally:
+        # Nobody takes what is still under way, whether the folder is full or the caller has had enough.
+        for stage in stages:
+            stage.shutdown(wait=False, cancel_futures=True)
+        for stage in stages:
+            stage.shutdown()
+
+
+class _Job:
+    """One scan on its way through the stages, each in a thread of its own; a fault ends its way and is kept."""
+
+    def __init__(self, name: str, path: Path, folder: Path) -> None:
+        self.spine: Spine | None = None
+        self._name, self._path, self._folder = name, path, folder
+        self._scan: Scan | None = None
+        self._fault: tuple[str, str] | None = None
+        self._seconds: dict[str, float] = {}
+
+    def read(self) -> None:
+        with self._stage("load"):
             for ending in (*RESULT_ENDINGS, LABELMAP_SUFFIX):
                 # Should this scan fail now, the results of an earlier run must not pass for its own.
-                (folder / (name + ending)).unlink(missing_ok=True)
-            scan = read_scan(path)
-            spine = replace(locate(scan, model, procedure=procedure), source=name)
-            _write(scan, spine, folder, name, label_map, picture)
-            warnings = spine.warnings if len(spine) else (*spine.warnings, "no vertebra found")
-            if warnings:
-                status, message = "ok_warn", "; ".join(warnings)
+                (self._folder / (self._name + ending)).unlink(missing_ok=True)
+            self._scan = read_scan(self._path)
+
+    def locate(self, read: Future[None], model: Model, procedure: Procedure) -> None:
+        read.result()
+        with self._stage("locate"):
+            if self._scan is not None:
+                self.spine = replace(locate(self._scan, model, procedure=procedure), source=self._name)
+
+    def write(self, located: Future[None], label_map: bool, picture: bool) -> _Job:
+        located.result()
+        with self._stage("write"):
+            if self._scan is not None and self.spine is not None:
+                _write(self._scan, self.spine, self._folder, self._name, label_map, picture)
+        self._scan = None
+        return self
+
+    def result(self) -> ScanResult:
+        """What became of it."""
+        seconds, stages = sum(self._seconds.values()), dict(self._seconds)
+        if self.spine is None or self._fault:
+            status, message = self._fault or ("failed", "[E_INTERNAL] no result")
+            return ScanResult(self._name, status, (), seconds, message, stages)
+        warnings = self.spine.warnings if len(self.spine) else (*self.spine.warnings, "no vertebra found")
+        laps = {k: v for k, v in self.spine.details["seconds"].items() if k != "load"}
+        stages = {"load": stages["load"], **laps, "write": stages["write"]}
+        status, message = ("ok_warn", "; ".join(warnings)) if warnings else ("ok", "")
+        return ScanResult(self._name, status, self.spine.names, seconds, message, stages)
+
+    @contextmanager
+    def _stage(self, stage: str) -> Iterator[None]:
+        start = perf_counter()
+        try:
+            yield
         except OutputError:
             # The folder is full or gone: every other scan would fail alike.
             raise
         except SpinefinderError as error:
-            spine, status, message = None, "refused", str(error)
+            self._fault = "refused", str(error)
         except Exception as error:
             # Whatever it is, the rest of the batch must not pay for it.
-            spine, status, message = None, "failed", f"[E_INTERNAL] {type(error).__name__}: {error}".splitlines()[0]
-        yield ScanResult(name, status, spine.names if spine else (), perf_counter() - start, message), spine
+            self._fault = "failed", f"[E_INTERNAL] {type(error).__name__}: {error}".splitlines()[0]
+        if self._fault:
+            self._scan = self.spine = None
+        self._seconds[stage] = perf_counter() - start
 
 
 def _write(scan: Scan, spine: Spine, folder: Path, name: str, label_map: bool, picture: bool) -> None:

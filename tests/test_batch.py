@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event, active_count
 
 import numpy as np
 import pytest
@@ -160,7 +161,45 @@ def test_each_result_comes_when_it_is_done(scans, tmp_path):
     batch = predict_batch(scans, tmp_path / "out", true_model(4.0), procedure=FAITHFUL, picture=False)
     result, spine = next(batch)
     assert (result.scan, result.names, result.seconds > 0) == ("a", spine.names, True)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a_ctd.json", "a.csv", "a.mrk.json"}
+    assert {path.name for path in (tmp_path / "out").glob("a*")} == {"a_ctd.json", "a.csv", "a.mrk.json"}
+    assert list(result.stages) == ["load", "resample", "coarse", "detect", "identify", "aggregate", "write"]
+    batch.close()
+
+
+def test_reading_locating_and_writing_of_different_scans_overlap(scans, tmp_path, monkeypatch):
+    import spinefinder_fast.batch as batch
+
+    events = []
+    stages = {stage: getattr(batch, stage) for stage in ("read_scan", "locate", "_write")}
+    read_of_next = {name: Event() for name in "abcd"}
+
+    def spy(stage):
+        def spied(first, *rest, **options):
+            name = getattr(first, "stem", None) or first.name
+            if stage == "read_scan":
+                read_of_next[name].set()
+            elif stage == "locate" and name != "c":
+                # Ends only when the next scan is being read meanwhile.
+                assert read_of_next[chr(ord(name) + 1)].wait(30)
+            events.append((stage, name))
+            return stages[stage](first, *rest, **options)
+
+        return spied
+
+    for stage in stages:
+        monkeypatch.setattr(batch, stage, spy(stage))
+    results = run(scans, tmp_path / "out")
+    assert [result.status for result, _ in results] == ["ok"] * 3
+    assert [result.scan for result, _ in results] == ["a", "b", "c"]
+    assert events.index(("read_scan", "b")) < events.index(("locate", "a"))
+
+
+def test_a_caller_who_has_had_enough_stops_the_batch(scans, tmp_path):
+    started = active_count()
+    batch = predict_batch(scans, tmp_path / "out", true_model(4.0), procedure=FAITHFUL, picture=False)
+    next(batch)
+    batch.close()
+    assert active_count() == started
 
 
 def test_names_that_clash_are_found_out_before_the_work(scans, tmp_path):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_the_boxes_hold_the_spine_and_little_else(phantom):
     assert (held(boxes, volume.array.shape) | (volume.array <= 0)).all()
     assert work_of(boxes, volume.array.shape) < 0.35
     # One behind the other along the body, each tall enough to be worth a tile.
-    assert all(a.high[2] == b.low[2] for a, b in zip(boxes, boxes[1:], strict=False))
+    assert all(a.high[2] == b.low[2] for a, b in pairwise(boxes))
 
 
 def test_looking_coarsely_first_changes_no_centroid(phantom):

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Annotated
 
 import typer
@@ -30,19 +31,21 @@ def predict(
     centre: Annotated[str | None, typer.Option(help="Of votes: median, mean, geometric_median, mean_shift.")] = None,
     threshold: Annotated[str | None, typer.Option(help="in_view, or paper for Eq. 3 as it stands.")] = None,
     label_map: Annotated[bool, typer.Option("--label-map", help="Write the dense labels as NIfTI too.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Show where the time went, and the peak memory.")] = False,
     picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Write a PNG of each spine.")] = True,
 ) -> None:
     """Find and name the vertebrae in scans; the model is loaded once, and a bad scan does not stop the others.
 
     For each scan: VerSe-style JSON, CSV, 3D Slicer markups and a picture; for the batch, summary.csv and a table.
     """
+    start = perf_counter()
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from spinefinder_fast.batch import predict_batch
     from spinefinder_fast.networks.weights import load_model
     from spinefinder_fast.procedure import PRESETS
-    from spinefinder_fast.report import batch_table, centroid_table, write_batch_csv
+    from spinefinder_fast.report import batch_table, centroid_table, profile_table, write_batch_csv
 
     if procedure not in PRESETS:
         stop(f"--procedure is {procedure!r}; {', '.join(PRESETS)} are known", 2)
@@ -77,6 +80,8 @@ def predict(
                 print(f"spinefinder: {result.status}: {paths[len(results) - 1]}: {result.message}", file=sys.stderr)
     write_batch_csv(output / "summary.csv", results)
     console = Console()
+    if profile:
+        console.print(profile_table(results, perf_counter() - start))
     if len(spines) == 1 and spines[0]:
         console.print(centroid_table(spines[0]))
     console.print(batch_table(results))

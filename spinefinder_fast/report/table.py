@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from spinefinder_fast.anatomy import name_ranges
@@ -29,8 +31,9 @@ class ScanResult:
         scan: its name.
         status: ``ok``, ``ok_warn``, ``refused`` (the input cannot be used safely) or ``failed``.
         names: vertebrae found, in any order.
-        seconds: how long it took.
+        seconds: how long it took, all stages together; those of neighbours in a batch overlap.
         message: one line: the warnings or the error.
+        stages: seconds of each stage, from ``load`` to ``write``.
     """
 
     scan: str
@@ -38,6 +41,7 @@ class ScanResult:
     names: Sequence[str] = ()
     seconds: float = 0.0
     message: str = ""
+    stages: Mapping[str, float] = field(default_factory=dict)
 
 
 def centroid_table(spine: Spine) -> Table:
@@ -88,6 +92,44 @@ def batch_table(results: Iterable[ScanResult]) -> Table:
             Text(result.message),
         )
     return table
+
+
+def profile_table(results: Iterable[ScanResult], seconds: float) -> Table:
+    """Where the time of a batch went, and how much memory it took at most, as a table for the terminal.
+
+    Args:
+        results: of the batch.
+        seconds: that the batch took by the clock: more than the stages by the loading of the networks, less by overlap.
+    """
+    from rich.table import Table
+
+    of_stage: dict[str, list[float]] = {}
+    for result in results:
+        for stage, spent in result.stages.items():
+            of_stage.setdefault(stage, []).append(spent)
+    busy = sum(sum(times) for times in of_stage.values())
+    table = Table(title="Where the time went", title_style="bold", header_style="bold")
+    table.add_column("stage")
+    for column in ("median s", "sum s", "share"):
+        table.add_column(column, justify="right")
+    for stage, times in of_stage.items():
+        table.add_row(stage, f"{median(times):.3f}", f"{sum(times):.2f}", f"{sum(times) / busy:.0%}")
+    table.add_section()
+    table.add_row("all stages", "", f"{busy:.2f}", "")
+    table.add_row("by the clock", "", f"{seconds:.2f}", "")
+    if (peak := peak_memory_mb()) is not None:
+        table.add_row("peak memory", "", f"{peak:.0f} MB", "")
+    return table
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory that this process has held at once, MB; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 1e6 if sys.platform == "darwin" else most * 1024 / 1e6
 
 
 def write_batch_csv(path: Path, results: Iterable[ScanResult]) -> None:

@@ -89,7 +89,9 @@ def test_a_data_set_gives_its_scans_or_those_of_a_split(command, write_scan, tmp
 
 @pytest.mark.usefixtures("truth_networks")
 def test_one_scan_has_its_centroids_in_the_terminal(command, write_scan, truth, tmp_path):
-    done = command("predict", write_scan(tmp_path / "one.nii.gz"), "-o", tmp_path / "out", "--no-picture")
+    done = command("predict", write_scan(tmp_path / "one.nii.gz"), "-o", tmp_path / "out", "--no-picture", "--profile")
+    for shown in ("load", "detect", "write", "by the clock", "peak memory"):
+        assert shown in done.out
     assert done.code == 0
     assert files_in(tmp_path / "out") == {"one_ctd.json", "one.csv", "one.mrk.json", "summary.csv"}
     found = read_centroids(tmp_path / "out" / "one.csv")
