@@ -6,6 +6,7 @@
 # make bench   the kernels against the plain baselines: a table of ratios, kept in README.md and docs/benchmarks.md;
 #              ARGS="-m gpu" or "-m 'not gpu'" for one kind of device
 # make bench-all  those, the networks, the pipeline, and the crops of a training per second
+# make bench-end-to-end  from file to centroids against the paper's way and others' (docs/performance.md); ARGS="--data DIR"
 # make weights train the shipped weights again (hours); DATA names the folder of scans and label maps
 # make leave-out  after it: judge that training by the real scans, each named by weights that never saw it
 PYTHON ?= python3
@@ -13,7 +14,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: demo test lint sanitize gpu-check bench bench-all weights leave-out clean
+.PHONY: demo test lint sanitize gpu-check bench bench-all bench-end-to-end weights leave-out clean
 
 demo: $(VENV)/installed
 	rm -rf demo
@@ -38,6 +39,9 @@ bench: $(VENV)/bench
 
 bench-all: bench
 	$(BENCH) benchmarks/networks benchmarks/pipeline benchmarks/training --benchmark-group-by=group --benchmark-columns=median,iqr,rounds
+
+bench-end-to-end: $(VENV)/bench
+	$(BIN)/python -m benchmarks.end_to_end $(ARGS)
 
 sanitize: $(VENV)/installed
 	for preset in asan tsan; do \

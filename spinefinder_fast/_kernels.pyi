@@ -69,3 +69,10 @@ def deform_grid(
     threads: int,
     stream: int,
 ) -> None: ...
+def resample(
+    volume: Any,
+    firsts: tuple[_I64, _I64, _I64],
+    weights: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
+    out: Any,
+    threads: int,
+) -> None: ...

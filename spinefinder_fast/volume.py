@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from spinefinder_fast.geometry import Grid
-from spinefinder_fast.kernels import Normalisation
+from spinefinder_fast.kernels import Normalisation, resample_grid
+from spinefinder_fast.kernels.resample import DTYPES
 
 if TYPE_CHECKING:
     from spinefinder_fast.scan import Scan
@@ -22,9 +22,6 @@ WINDOW_HU = (-1000.0, 1500.0)
 """What the default normalisation keeps apart: air and lung to cortical bone; metal is as bright as bone."""
 
 WINDOW_SCALE_HU = 500.0
-
-SLICES_AT_ONCE = 32
-"""Sagittal slices that are resampled together."""
 
 
 @dataclass(frozen=True)
@@ -62,26 +59,15 @@ def resample_array(
     scale = np.array(grid.spacing_mm) / spacing_mm
     # A thousandth of a voxel forgives what float32 headers round.
     size = [max(1, int(np.floor(n * s + 1e-3))) for n, s in zip(array.shape, scale, strict=True)]
-    # Some slices at a time, so that the scan as float32, twice as large as itself, is never there as a whole.
-    tensor = torch.empty((array.shape[0], size[1], size[2]))
-    for start in range(0, array.shape[0], SLICES_AT_ONCE):
-        # float32 holds every integer that a CT can; torch wants what it could write to.
-        part = torch.from_numpy(np.require(array[start : start + SLICES_AT_ONCE], np.float32, ["C", "W"]))
-        tensor[start : start + SLICES_AT_ONCE] = _filter_last_two(part, (size[1], size[2]), (scale[1], scale[2]))
-    # The first axis goes as the rows of an image whose columns, all other voxels, stay as they are.
-    tensor = _filter_last_two(tensor.reshape(1, array.shape[0], -1), (size[0], size[1] * size[2]), (scale[0], 1.0))
+    if str(array.dtype) not in DTYPES:
+        array = array.astype(np.float32)  # which holds every integer that a CT can
     step = 1 / scale
+    resampled = resample_grid(array, size, step.tolist())
     affine = grid.affine.copy()
     affine[:3, :3] = grid.affine[:3, :3] * step
     # Voxel edges coincide, so the first new centre lies half a new voxel, not half an old one, inside the field.
     affine[:3, 3] = grid.to_lps(0.5 * step - 0.5)
-    return tensor.reshape(size).numpy(), affine
-
-
-def _filter_last_two(tensor: torch.Tensor, size: tuple[int, int], scale: tuple[float, float]) -> torch.Tensor:
-    # The operator behind `interpolate(antialias=True)`: called directly because only it takes both the size and the
-    # exact scale, and so keeps the spacing exact.
-    return torch.ops.aten._upsample_bilinear2d_aa(tensor[None], list(size), False, *map(float, scale))[0]  # type: ignore[no-any-return]
+    return resampled, affine
 
 
 def normalisation(hu: NDArray[np.float32], intensity: Literal["window", "zscore"] = "window") -> Normalisation:

@@ -216,5 +216,6 @@ void bind_discs(py::module_& module);
 void bind_stitch(py::module_& module);
 void bind_medians(py::module_& module);
 void bind_deform(py::module_& module);
+void bind_resample(py::module_& module);
 
 }  // namespace spf

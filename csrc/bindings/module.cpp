@@ -16,4 +16,5 @@ PYBIND11_MODULE(_kernels, module) {
     spf::bind_stitch(module);
     spf::bind_medians(module);
     spf::bind_deform(module);
+    spf::bind_resample(module);
 }

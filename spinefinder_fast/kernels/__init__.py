@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compiled kernels with checked arguments: discs, patches, medians and deformation.
+"""The compiled kernels with checked arguments: discs, patches, medians, deformation and resampling.
 
 Each takes NumPy arrays or, for what is large, tensors of torch in host or CUDA memory, and has a readable twin of the
 same name and arguments in `spinefinder_fast.kernels.reference`. Misuse raises ``TypeError`` or ``ValueError``, looked
@@ -15,6 +15,7 @@ from spinefinder_fast.kernels.discs import (
     rasterize_spheres,
 )
 from spinefinder_fast.kernels.medians import LabelMedians, LabelVotes, label_medians
+from spinefinder_fast.kernels.resample import resample_grid
 from spinefinder_fast.kernels.stitch import (
     Normalisation,
     blend_patches,
@@ -41,6 +42,7 @@ __all__ = [
     "rasterize_discs",
     "rasterize_sphere_crops",
     "rasterize_spheres",
+    "resample_grid",
     "stitch_mask",
     "stitch_patches",
     "stitch_probability",

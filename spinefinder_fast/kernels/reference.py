@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from spinefinder_fast.anatomy import N_LABELS
 from spinefinder_fast.kernels.deform import Axis, Mode, for_each
 from spinefinder_fast.kernels.medians import LabelMedians
+from spinefinder_fast.kernels.resample import taps_of
 from spinefinder_fast.kernels.stitch import AS_IT_IS, Normalisation
 
 
@@ -282,6 +283,19 @@ def deform_grid(
         to[...] = value
         outs.append(to)
     return outs if several else outs[0]
+
+
+def resample_grid(volume: NDArray[Any], size: Sequence[int], step: Sequence[float]) -> NDArray[np.float32]:
+    """One axis after the other, each new voxel the weighted sum of its old ones."""
+    result = volume.astype(np.float32)
+    for axis, (old, new, s) in enumerate(zip(volume.shape, size, step, strict=True)):
+        matrix = np.zeros((new, old), np.float32)
+        first, weight = taps_of(old, new, s)
+        for k, of_tap in enumerate(weight.T):
+            inside = of_tap > 0
+            matrix[inside, (first + k)[inside]] = of_tap[inside]
+        result = np.moveaxis(np.tensordot(matrix, result, (1, axis)), 0, axis)
+    return np.ascontiguousarray(result)
 
 
 def deform_sources(

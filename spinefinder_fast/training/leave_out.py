@@ -5,28 +5,90 @@
 
 The patients are dealt into folds. For each, training goes on from START with the synthetic scans of SET and the real
 scans of all other folds, by RECIPE; the scans of the fold are then predicted, from SCANS, into ``OUTPUT/results``, and
-there the evaluation of all of them together is written. A run that was stopped goes on where it was.
+there the evaluation of all of them together is written, and ``where.csv``. A run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+import numpy as np
+
+from spinefinder_fast import anatomy
 from spinefinder_fast.annotations import read_centroids
 from spinefinder_fast.batch import predict_batch
+from spinefinder_fast.coarse import Box, search, work_of
+from spinefinder_fast.dataset import Entry
 from spinefinder_fast.dataset.layouts import find_entries
+from spinefinder_fast.detection import detect
+from spinefinder_fast.discs import dense_labels
 from spinefinder_fast.evaluation import Case, write_report
-from spinefinder_fast.networks.weights import Kind, load_model
-from spinefinder_fast.scan import read_grid
+from spinefinder_fast.files import write_bytes
+from spinefinder_fast.networks.weights import Kind, Model, load_model
+from spinefinder_fast.scan import read_grid, read_scan
 from spinefinder_fast.spine import Spine
 from spinefinder_fast.training.build_set import REAL, SYNTHETIC
 from spinefinder_fast.training.run import train_model
 from spinefinder_fast.training.settings import TrainingSettings, read_recipe
 from spinefinder_fast.training.volumes import entries_of
+from spinefinder_fast.volume import resample
 
 KINDS: tuple[Kind, ...] = ("detection", "identification")
+
+
+WHERE = "where.csv"
+"""How well the networks say where vertebrae are, whichever they are: one line per scan."""
+
+
+@dataclass(frozen=True)
+class _Where:
+    """Of one scan.
+
+    Attributes:
+        scan: its name.
+        dice: of the detection, over the whole scan, with the dense labels of its annotated centroids.
+        searched: share of the scan in the boxes of the coarse network.
+        centroids: that are annotated.
+        in_boxes: of those, how many lie in the boxes.
+        in_detection: and how many in what is detected.
+    """
+
+    scan: str
+    dice: float
+    searched: float
+    centroids: int
+    in_boxes: int
+    in_detection: int
+
+    @classmethod
+    def of(cls, entry: Entry, model: Model) -> _Where:
+        """Run both networks on a scan."""
+        scan = read_scan(entry.scan)
+        volume = resample(scan, model.spacing_mm)
+        truth = read_centroids(entry.centroids, scan.file_grid)
+        points = volume.grid.to_voxel(truth.lps())
+        labels = np.array([anatomy.label_of(anatomy.like(v.name)) for v in truth], np.int64)
+        dense = dense_labels(labels, points, volume.array.shape, volume.grid.spacing_mm) > 0
+        boxes = search(volume, model)
+        mask = detect(volume, model, "large", boxes) > 0
+        places = [tuple(p) for p in np.rint(points).astype(int).clip(0, np.array(mask.shape) - 1)]
+        return cls(
+            scan=entry.scan.parent.name,
+            dice=round(float(2 * (mask & dense).sum() / max(1, mask.sum() + dense.sum())), 3),
+            searched=round(work_of(boxes, mask.shape), 3),
+            centroids=len(places),
+            in_boxes=sum(boxes is None or any(_holds(box, p) for box in boxes) for p in places),
+            in_detection=sum(bool(mask[p]) for p in places),
+        )
+
+
+def _holds(box: Box, point: tuple[int, ...]) -> bool:
+    return all(a <= p < b for a, p, b in zip(box.low, point, box.high, strict=True))
 
 
 def deal(names: Sequence[str], folds: int) -> list[list[str]]:
@@ -53,7 +115,7 @@ def leave_out(
     """
     patients = [folder.name for folder in (built / REAL).iterdir() if folder.is_dir()]
     entries = {entry.scan.parent.name: entry for entry in find_entries(scans).entries}
-    cases = []
+    cases, where = [], []
     for k, left_out in enumerate(deal(patients, folds)):
         seen = [built / SYNTHETIC, *(built / REAL / name for name in sorted(patients) if name not in left_out)]
         folder = output / f"fold{k}"
@@ -63,12 +125,19 @@ def leave_out(
         if len(settings) < len(KINDS):
             continue
         wanted = [entries[name] for name in left_out]
-        predicted = predict_batch([entry.scan for entry in wanted], output / "results", load_model(folder))
+        model = load_model(folder)
+        predicted = predict_batch([entry.scan for entry in wanted], output / "results", model)
         for entry, (result, spine) in zip(wanted, predicted, strict=True):
             truth = read_centroids(entry.centroids, read_grid(entry.scan))
             cases.append(Case(result.scan, spine or Spine((), source=result.scan), truth, entry.scan, entry.patient))
+        where += [_Where.of(entry, model) for entry in wanted]
     if not cases:
         return None
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, [field.name for field in fields(_Where)], lineterminator="\n")
+    table.writeheader()
+    table.writerows(asdict(of_scan) for of_scan in where)
+    write_bytes(output / "results" / WHERE, text.getvalue().encode())
     return write_report(cases, output / "results", title="Real scans, each left out of the training of its weights")
 
 

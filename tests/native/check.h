@@ -84,5 +84,6 @@ void test_discs();
 void test_medians();
 void test_stitch();
 void test_deform();
+void test_resample();
 
 }  // namespace spf::test

@@ -9,6 +9,7 @@ int main() {
     spf::test::test_medians();
     spf::test::test_stitch();
     spf::test::test_deform();
+    spf::test::test_resample();
     std::puts("kernel_tests: all hold");
     return 0;
 }

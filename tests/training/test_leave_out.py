@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import csv
 import json
 from dataclasses import replace
 
@@ -6,7 +7,7 @@ from spinefinder_fast import make_phantom
 from spinefinder_fast.networks.weights import read_manifest
 from spinefinder_fast.report import write_verse_json
 from spinefinder_fast.scan import write_nifti
-from spinefinder_fast.training.leave_out import deal, leave_out
+from spinefinder_fast.training.leave_out import WHERE, deal, leave_out
 from spinefinder_fast.training.run import train_model
 from spinefinder_fast.training.settings import PAPER
 from spinefinder_fast.training.volumes import entries_of
@@ -49,6 +50,13 @@ def test_no_scan_is_judged_by_weights_that_saw_it(tmp_path, monkeypatch):
     assert page.exists()
     judged = {case["scan"] for case in json.loads(page.with_suffix(".json").read_text())["cases"]}
     assert judged == {"ann_ct", "ben_ct"}
+    with (page.parent / WHERE).open(newline="") as file:
+        where = list(csv.DictReader(file))
+    assert [(row["scan"], row["centroids"], row["searched"]) for row in where] == [
+        ("ann", "3", "1.0"),
+        ("ben", "3", "1.0"),
+    ]
+    assert all(0 <= float(row["dice"]) <= 1 and row["in_boxes"] == "3" for row in where)
     for k, name in enumerate(("ann", "ben")):
         for network in read_manifest(tmp_path / "out" / f"fold{k}")["networks"].values():
             assert network["provenance"]["never_seen"] == [name]

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/performance.md says what the last run of the benchmark measured, and the benchmark runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+
+# No part of the package, and where the tests are started from does not matter.
+ROOT = Path(__file__).parents[1]
+spec = spec_from_file_location("benchmarks", ROOT / "benchmarks/__init__.py")
+assert spec
+sys.modules.setdefault("benchmarks", module_from_spec(spec))
+
+from benchmarks.end_to_end import page  # noqa: E402
+
+
+def row(**changes):
+    return {
+        "kernel": "file to centroids",
+        "against": "faithful",
+        "shape": "2x3x4",
+        "size": "full",
+        "ratio": 61.25,
+        "target": 60,
+        "better": "higher",
+        "device": "cpu",
+        "median_s": 1.5,
+        "peak_mb": 812.0,
+        "against_median_s": 91.88,
+        "against_peak_mb": None,
+        "note": "",
+        **changes,
+    }
+
+
+MACHINE = dict.fromkeys(["cpu", "cores", "system", "python", "numpy", "torch", "date", "weights"], "?") | {"load": 0.0}
+STAGES = {"fast": {"load": 0.5, "detect": 1.0}, "faithful": {"load": 0.5, "detect": 90.0, "aggregate": 1.25}}
+
+
+def results(*rows):
+    return {"machine": MACHINE, "stages": STAGES, "rows": list(rows)}
+
+
+def test_the_page_is_what_the_saved_results_give():
+    text = (page.ROOT / page.PAGE).read_text()
+    assert text.count("<!-- performance:begin -->") == text.count("<!-- performance:end -->") == 1
+    assert text == page.page(page.read()), "write it with: python -m benchmarks.end_to_end.page"
+    assert page.read() is None or (page.ROOT / page.PAGE).with_name(page.PICTURE).exists()
+
+
+def test_the_table_shows_units_targets_and_what_falls_short():
+    memory = row(kernel="peak memory, MB", against="limit", ratio=2100.0, target=2000, better="lower")
+    memory |= {"against_median_s": None, "note": "Why."}
+    text = page.generated(results(row(), memory))
+    assert "| file to centroids | 2x3x4 | faithful | 61.2 | ≥ 60 |  | 1.5 s | 91.9 s | 812 |  |" in text
+    assert "| peak memory, MB | 2x3x4 | limit | 2100 | ≤ 2000 | short | 1.5 s |  | 812 |  |" in text
+    assert "- peak memory, MB, 2x3x4, against limit: 2100, wanted ≤ 2000\n" in text
+    assert "- peak memory, MB, against limit: Why." in text
+    assert "| faithful | 0.5 | 0 | 0 | 90 | 0 | 1.25 | 91.8 |" in text
+    assert "busy" not in text
+    assert "busy" in page.machine_text({**MACHINE, "load": 1.5})
+    assert "Nothing falls short" in page.generated(results(row()))
+
+
+def test_the_terminal_shows_the_same_cells():
+    assert page.text([row()]).splitlines()[1].split() == [
+        "file",
+        "to",
+        "centroids",
+        "2x3x4",
+        "faithful",
+        "61.2",
+        "≥",
+        "60",
+        "1.5",
+        "s",
+        "91.9",
+        "s",
+        "812",
+    ]
+
+
+def test_results_can_go_into_a_folder_and_come_back(tmp_path):
+    before = (page.ROOT / page.PAGE).read_text()
+    page.save(results(row()), output=tmp_path)
+    assert json.loads((tmp_path / "end_to_end.json").read_text()) == results(row())
+    assert "| 61.2 |" in (tmp_path / "performance.md").read_text()
+    assert (tmp_path / "performance.png").read_bytes().startswith(b"\x89PNG")
+    assert (page.ROOT / page.PAGE).read_text() == before
+
+
+@pytest.mark.slow
+def test_the_quick_form_runs_and_writes_into_its_folder_only(tmp_path):
+    pytest.importorskip("monai")
+    before = (page.ROOT / page.PAGE).read_bytes()
+    command = [sys.executable, "-m", "benchmarks.end_to_end", "--quick", "--output", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "end_to_end.json").read_text())
+    assert {"faithful", "fast"} == found["stages"].keys()
+    assert all(r["ratio"] >= 0 for r in found["rows"])
+    assert (tmp_path / "performance.png").exists()
+    assert (page.ROOT / page.PAGE).read_bytes() == before
