@@ -17,7 +17,8 @@ spec = spec_from_file_location("benchmarks", ROOT / "benchmarks/__init__.py")
 assert spec
 sys.modules.setdefault("benchmarks", module_from_spec(spec))
 
-from benchmarks.end_to_end import page  # noqa: E402
+from benchmarks.end_to_end import measure, page  # noqa: E402
+from benchmarks.end_to_end.sizes import QUICK  # noqa: E402
 
 
 def row(**changes):
@@ -93,6 +94,79 @@ def test_results_can_go_into_a_folder_and_come_back(tmp_path):
     assert "| 61.2 |" in (tmp_path / "performance.md").read_text()
     assert (tmp_path / "performance.png").read_bytes().startswith(b"\x89PNG")
     assert (page.ROOT / page.PAGE).read_text() == before
+
+
+LOCATED = {
+    "seconds": {"load": 1.0, "detect": 2.0, "total": 3.0},
+    "peak_mb": 900.0,
+    "names": ["L1", "L2"],
+    "lps": [[0.0, 0.0, 30.0], [0.0, 0.0, 0.0]],
+    "import_all_s": 1.0,
+    "load_model_s": 1.0,
+}
+CASE = {"mm": [0.25, 1.0], "equal": 1, "either": 2, "inside": 2, "vertebrae": 2, "fast_s": 1.0, "faithful_s": 9.0}
+SLOW = LOCATED | {"seconds": {"load": 1.0, "detect": 200.0, "total": 201.0}}
+
+
+def answer(job, **given):
+    """What the processes would say, if they were run."""
+    if job == "scans":
+        files = {}
+        for n in given["lengths"]:
+            files[str(n)] = str(Path(given["folder"]) / f"{n}")
+            Path(files[str(n)]).touch()
+        return {"files": files, "names": LOCATED["names"], "lps": LOCATED["lps"]}
+    if job == "whole_way":
+        return SLOW if given["procedure"] == measure.FAITHFUL else LOCATED
+    other = {"form": "eager", "overlap": 0.5, "seconds": 8.0, "dice": 0.95}
+    return {
+        "paper": {"patch_s": 1.0, "slice_s": 0.5, "patches": 100, "slices": given.get("detected_mm")},
+        "windows": {"ours_s": 2.0, "theirs": [other], "shape": [1, 2, 3], "detected_mm": 40},
+        "segresnet": {"seconds": 4.0, "resample_s": 0.5, "peak_mb": 3000.0},
+        "takes": {"files": ["a", "b"]},
+        "batch": {"together_s": 3.0, "single_s": 4.0, "one_s": 2.0, "peak_mb": 950.0},
+        "agreement": {"phantoms": [CASE], "scans": [CASE]},
+    }[job]
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    monkeypatch.setattr(measure, "_process", lambda *arguments: "0.25")
+    bench = measure.Bench(QUICK, tmp_path)
+    monkeypatch.setattr(bench, "_job", answer)
+    return bench
+
+
+def test_the_rows_hold_ours_against_the_others(bench):
+    bench.run()
+    assert bench.failed == []
+    found = {(r["kernel"], r["against"]): r for r in bench.rows}
+    assert found["file to centroids", "faithful"]["ratio"] == 67
+    assert found["scan to centroids", "faithful"]["ratio"] == 100
+    assert found["scan to centroids", "the paper's networks, 1 mm"]["against_median_s"] == 120
+    assert found["scan to centroids", "MONAI SegResNet, 3 mm"]["ratio"] == 2
+    assert found["coarse look and detection", "MONAI sliding window, overlap 0.5, eager"]["ratio"] == 4
+    assert found["seconds per slice", "1x"]["ratio"] == 0.5
+    assert found["a batch", "one by one"]["ratio"] == 0.75
+    assert found["distance, median mm", "faithful tiling everywhere"]["ratio"] == 0.625
+    assert found["share named alike", "faithful tiling everywhere"]["ratio"] == 0.5
+    assert [r["ratio"] for r in bench.rows if r["kernel"] == "peak memory, MB"] == [900, 900]
+    assert all(r.keys() == row().keys() for r in bench.rows)
+    assert bench.stages["fast"] == {"load": 1.0, "detect": 2.0}
+
+
+def test_a_wrong_answer_and_an_error_are_kept_and_the_rest_is_measured(bench, monkeypatch):
+    def wrong(job, **given):
+        if job == "windows":
+            raise measure.Failed("out of memory")
+        found = answer(job, **given)
+        return found | {"names": ["T12", "L1"]} if job == "whole_way" else found
+
+    monkeypatch.setattr(bench, "_job", wrong)
+    bench.run()
+    assert "fast: of ['L1', 'L2'] only [] are named rightly" in bench.failed
+    assert "windows: out of memory" in bench.failed
+    assert "a batch" in {r["kernel"] for r in bench.rows}
 
 
 @pytest.mark.slow
