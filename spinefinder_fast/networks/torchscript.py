@@ -12,11 +12,19 @@ from torch import nn
 def compile_network(network: nn.Module) -> torch.jit.ScriptModule:
     """TorchScript of a network in evaluation mode, frozen: weights are constants and batch normalisation is folded.
 
+    On a CPU, two-dimensional convolutions work with channels last, and three-dimensional ones are joined with what
+    follows them; each was the faster of the two there. Answers change by rounding alone.
+
     Args:
         network: an eager network on its final device; it is switched to evaluation mode.
     """
     network = network.eval().requires_grad_(False)
+    on_cpu = all(parameter.device.type == "cpu" for parameter in network.parameters())
+    flat = any(isinstance(module, nn.Conv2d) for module in network.modules())
+    if on_cpu and flat:
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with warnings.catch_warnings():
         # torch announces TorchScript's end in favour of torch.export; the networks are kept exportable for that day.
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
-        return torch.jit.freeze(torch.jit.script(network))  # type: ignore[no-any-return]
+        frozen = torch.jit.freeze(torch.jit.script(network))
+        return torch.jit.optimize_for_inference(frozen) if on_cpu and not flat else frozen  # type: ignore[no-any-return]
