@@ -32,7 +32,8 @@ def resample_grid(
         threads: at most so many threads; None takes every processor.
 
     Returns:
-        (x, y, z) float32, C order. Sums are float32, along the axes from the slowest in memory to the fastest.
+        (x, y, z) float32, C order. Sums are float32, along the axes from the slowest in memory to the fastest;
+        the twin, whose order is fixed, differs by the rounding of some tens of additions.
 
     Raises:
         TypeError: another type or dtype.

@@ -27,4 +27,4 @@ def compile_network(network: nn.Module) -> torch.jit.ScriptModule:
         # torch announces TorchScript's end in favour of torch.export; the networks are kept exportable for that day.
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
         frozen = torch.jit.freeze(torch.jit.script(network))
-        return torch.jit.optimize_for_inference(frozen) if on_cpu and not flat else frozen  # type: ignore[no-any-return]
+        return torch.jit.optimize_for_inference(frozen) if on_cpu and not flat else frozen
