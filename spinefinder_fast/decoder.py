@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from spinefinder_fast.ordering.levels import MISSED_AT_END
 from spinefinder_fast.ordering.numbering import Numbering, number
 from spinefinder_fast.spine import Vertebra
 from spinefinder_fast.volume import Volume
+
+if TYPE_CHECKING:
+    from spinefinder_fast.scan import Scan
 
 Array = NDArray[np.float64]
 
@@ -40,7 +43,10 @@ MANY_UNNAMED: Final = 2
 
 
 def decode(
-    labels: Iterable[tuple[int, NDArray[np.float32]]], mask: NDArray[np.uint8], volume: Volume
+    labels: Iterable[tuple[int, NDArray[np.float32]]],
+    mask: NDArray[np.uint8],
+    volume: Volume,
+    image: Scan | Volume | None = None,
 ) -> tuple[list[Vertebra], Numbering]:
     """Find the bodies along the spine and number them.
 
@@ -49,13 +55,14 @@ def decode(
             and (Y, Z) float32.
         mask: (X, Y, Z) uint8, the result of `detection.detect`.
         volume: HU on the same grid.
+        image: HU of the same scan on any canonical grid, where discs may be seen better; None takes `volume`.
 
     Returns:
         The vertebrae from head to foot, T13 and L6 among them where they fit best, and the numbering with a confidence
         for each of them, what else they may be, and a verdict. The numbering speaks of the vertebrae alone: candidates
         that are none are left out of both.
     """
-    seen = profile(labels, mask, volume)
+    seen = profile(labels, mask, volume, image)
     if seen is None:
         return [], number(np.zeros((0, 3)), np.zeros((0, anatomy.N_LABELS)), np.zeros(0))
     bodies = find_bodies(seen, volume.grid)

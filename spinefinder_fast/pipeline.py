@@ -19,7 +19,7 @@ from spinefinder_fast.networks.weights import Model, load_model
 from spinefinder_fast.procedure import DEFAULT, Procedure
 from spinefinder_fast.scan import Scan, read_scan
 from spinefinder_fast.spine import Spine
-from spinefinder_fast.volume import resample
+from spinefinder_fast.volume import mask_onto, resample
 
 T = TypeVar("T")
 
@@ -45,12 +45,14 @@ def locate(scan: str | Path | Scan, model: Model | None = None, *, procedure: Pr
     clock = _Clock()
     scan = scan if isinstance(scan, Scan) else read_scan(scan)
     clock.lap("load")
-    volume = resample(scan, model.spacing_mm)
+    volume = seen = resample(scan, model.spacing_mm)
+    if model.detection_spacing_mm and model.detection_spacing_mm != model.spacing_mm:
+        seen = resample(scan, model.detection_spacing_mm)
     clock.lap("resample")
     narrow = procedure.look == "coarse_to_fine"
-    boxes = search(volume, model) if narrow else None
+    boxes = search(seen, model) if narrow else None
     clock.lap("coarse")
-    mask = detect(volume, model, procedure.tiling, boxes)
+    mask = mask_onto(detect(seen, model, procedure.tiling, boxes), seen.grid, volume.grid)
     clock.lap("detect")
     labels = clock.timed("identify", identify(volume, mask, model, strip=narrow))
     details: dict[str, object] = {
@@ -58,11 +60,11 @@ def locate(scan: str | Path | Scan, model: Model | None = None, *, procedure: Pr
         "spacing_mm": model.spacing_mm,
         "procedure": asdict(procedure),
         "seconds": clock.laps,
-        "searched": round(work_of(boxes, volume.array.shape), 3),
+        "searched": round(work_of(boxes, seen.array.shape), 3),
     }
     warnings = scan.warnings
     if procedure.decode == "order":
-        vertebrae, numbering = decode(labels, mask, volume)
+        vertebrae, numbering = decode(labels, mask, volume, scan)
         details["numbering"] = numbering
         if vertebrae and numbering.verdict != "certain":
             warnings = (*warnings, numbering.doubt())

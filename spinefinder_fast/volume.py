@@ -70,6 +70,19 @@ def resample_array(
     return resampled, affine
 
 
+def mask_onto(mask: NDArray[np.uint8], grid: Grid, other: Grid) -> NDArray[np.uint8]:
+    """A mask on another isotropic grid of the same scan: 1 where, interpolated linearly, it is at least a half.
+
+    Args:
+        mask: (X, Y, Z) uint8.
+        grid, other: of the mask, and the wanted one; both made by `resample` of one scan.
+    """
+    if grid.shape == other.shape and grid.spacing_mm == other.spacing_mm:
+        return mask
+    step = np.array(other.spacing_mm) / grid.spacing_mm
+    return (resample_grid(mask, other.shape, step.tolist()) >= 0.5).view(np.uint8)
+
+
 def normalisation(hu: NDArray[np.float32], intensity: Literal["window", "zscore"] = "window") -> Normalisation:
     """How HU become network input.
 

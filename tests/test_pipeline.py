@@ -12,7 +12,7 @@ from spinefinder_fast import Grid, Scan, locate, make_phantom
 from spinefinder_fast.detection import detect
 from spinefinder_fast.identification import identify
 from spinefinder_fast.networks.identification import SLICES, TARGET
-from spinefinder_fast.procedure import FAITHFUL
+from spinefinder_fast.procedure import FAITHFUL, PRESETS
 from spinefinder_fast.volume import AIR_HU, WINDOW_SCALE_HU, Volume
 
 
@@ -50,6 +50,16 @@ def test_with_networks_that_know_the_truth_the_default_pipeline_finds_it(first, 
         "certain" if sure >= 0.995 else "probable" if sure >= 0.8 else "ambiguous"
     )
     assert any("W_NUMBERING" in warning for warning in found.warnings) == (sure < 0.995)
+
+
+@pytest.mark.parametrize("name", ["fast", "faithful"])
+def test_detection_may_work_on_a_coarser_grid_than_identification(name):
+    phantom = make_phantom("T11", "L4", spacing_mm=1.5, fov_mm=(100, 100), seed=3)
+    scan = labelled_scan(phantom.spine, phantom.grid)
+    one = locate(scan, true_model(2.0), procedure=PRESETS[name])
+    two = locate(scan, replace(true_model(2.0), detection_spacing_mm=3.0), procedure=PRESETS[name])
+    assert two.names == one.names
+    assert np.linalg.norm(two.lps() - one.lps(), axis=1).max() < 1.5
 
 
 def test_details_say_how_it_was_done():

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinefinder_fast.geometry import Grid
-from spinefinder_fast.volume import AIR_HU, normalisation, normalise, padding_value, resample_array
+from spinefinder_fast.volume import AIR_HU, mask_onto, normalisation, normalise, padding_value, resample_array
 
 
 @settings(max_examples=25, deadline=None)
@@ -72,3 +72,21 @@ def test_zscore_is_the_published_codes():
     assert padding_value("zscore") == 0
     flat = np.full((2, 2, 2), 5.0, np.float32)
     assert np.isfinite(normalise(flat, normalisation(flat, "zscore"))).all()
+
+
+def test_a_mask_on_another_grid_is_the_same_body():
+    scan = Grid.from_spacing((70, 61, 90), (0.9, 1.1, 0.7), (-5, 6, 7))
+    indices = np.stack(np.indices(scan.shape), axis=-1)
+    ball = (np.linalg.norm((indices - (35, 30, 45)) * scan.spacing_mm, axis=-1) < 15).astype(np.uint8)
+    grids, masks = [], []
+    for spacing in (3.0, 2.0):
+        resampled, affine = resample_array(ball, scan, spacing)
+        grids.append(Grid(resampled.shape, affine))
+        masks.append((resampled >= 0.5).astype(np.uint8))
+    found = mask_onto(masks[0], *grids)
+    assert found.shape == masks[1].shape
+    assert found.dtype == np.uint8
+    assert 2 * (found & masks[1]).sum() / (found.sum() + masks[1].sum()) > 0.93
+    centre = grids[1].to_lps(np.argwhere(found).mean(axis=0)[None])
+    assert centre == pytest.approx(scan.to_lps([[35, 30, 45]]), abs=0.3)
+    assert mask_onto(masks[0], grids[0], grids[0]) is masks[0]

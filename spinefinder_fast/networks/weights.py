@@ -77,13 +77,14 @@ class Model:
     Attributes:
         detection: TorchScript, (N, 1, X, Y, Z) -> logits (N, 2, X, Y, Z).
         identification: TorchScript, (N, 8, Y, Z) -> labels (N, 1, Y, Z).
-        spacing_mm: the isotropic grid both work on, mm.
+        spacing_mm: the isotropic grid that the identification works on, mm; votes are counted there.
         intensity: how HU become their input.
         device: where they are.
         id: short hash that names the weights in every result.
         slice_step: from one of the identification's input slices to the next, in slices.
         coarse: TorchScript like the detection, on a coarser grid; None where the weights have none.
         coarse_spacing_mm: the isotropic grid that it works on, mm.
+        detection_spacing_mm: the isotropic grid that the detection works on, mm; None is `spacing_mm`.
     """
 
     detection: nn.Module
@@ -95,6 +96,7 @@ class Model:
     slice_step: int = 1
     coarse: nn.Module | None = None
     coarse_spacing_mm: float = 6.0
+    detection_spacing_mm: float | None = None
 
 
 def save_network(network: nn.Module, spec: NetworkSpec, folder: Path, provenance: dict[str, Any] | None = None) -> None:
@@ -220,11 +222,11 @@ def load_model(folder: Path | str | None = None, device: str = "cpu") -> Model:
     home = DEFAULT_FOLDER if folder is None else Path(folder)
     detection, of_detection = load_network("detection", home)
     identification, of_identification = load_network("identification", home)
-    if (of_detection.spacing_mm, of_detection.intensity) != (of_identification.spacing_mm, of_identification.intensity):
+    if of_detection.intensity != of_identification.intensity:
         raise WeightsError(
             "E_WEIGHTS_TABLE",
-            f"{home}: detection works at {of_detection.spacing_mm} mm on {of_detection.intensity} intensities, "
-            f"identification at {of_identification.spacing_mm} mm on {of_identification.intensity}; train both alike",
+            f"{home}: detection works on {of_detection.intensity} intensities, identification on "
+            f"{of_identification.intensity}; train both alike",
         )
     networks = read_manifest(home)["networks"]
     coarse, coarse_spacing_mm = None, Model.coarse_spacing_mm
@@ -240,11 +242,12 @@ def load_model(folder: Path | str | None = None, device: str = "cpu") -> Model:
     return Model(
         detection=compile_network(detection.to(device)),
         identification=compile_network(identification.to(device)),
-        spacing_mm=of_detection.spacing_mm,
+        spacing_mm=of_identification.spacing_mm,
         intensity=of_detection.intensity,
         device=device,
         id="+".join(networks[kind]["sha256"][:8] for kind in get_args(Kind) if kind in networks),
         slice_step=of_identification.slice_step,
         coarse=coarse,
         coarse_spacing_mm=coarse_spacing_mm,
+        detection_spacing_mm=of_detection.spacing_mm,
     )

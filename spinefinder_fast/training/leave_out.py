@@ -69,7 +69,7 @@ class _Where:
     def of(cls, entry: Entry, model: Model) -> _Where:
         """Run both networks on a scan."""
         scan = read_scan(entry.scan)
-        volume = resample(scan, model.spacing_mm)
+        volume = resample(scan, model.detection_spacing_mm or model.spacing_mm)
         truth = read_centroids(entry.centroids, scan.file_grid)
         points = volume.grid.to_voxel(truth.lps())
         labels = np.array([anatomy.label_of(anatomy.like(v.name)) for v in truth], np.int64)

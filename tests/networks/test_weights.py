@@ -6,7 +6,14 @@ import torch
 from safetensors.torch import save_file
 
 from spinefinder_fast.errors import WeightsError
-from spinefinder_fast.networks.weights import NetworkSpec, load_model, load_network, read_manifest, save_network
+from spinefinder_fast.networks.weights import (
+    NetworkSpec,
+    copy_network,
+    load_model,
+    load_network,
+    read_manifest,
+    save_network,
+)
 
 SPECS = {
     "detection": NetworkSpec("detection", 0.0625, 2.0),
@@ -124,7 +131,31 @@ def test_tensors_that_do_not_fit_are_refused(folder, change):
         load_model(folder)
 
 
-def test_networks_of_different_grids_are_no_model(folder):
+def test_networks_may_work_on_different_grids_but_not_on_different_intensities(folder):
     save_network(SPECS["identification"].build(), NetworkSpec("identification", 0.03125, 1.0), folder)
+    model = load_model(folder)
+    assert (model.spacing_mm, model.detection_spacing_mm) == (1.0, 2.0)
+    save_network(SPECS["identification"].build(), NetworkSpec("identification", 0.03125, 1.0, "zscore"), folder)
     with pytest.raises(WeightsError, match="train both alike"):
         load_model(folder)
+
+
+def test_a_coarse_network_is_loaded_where_there_is_one(folder):
+    assert load_model(folder).coarse is None
+    spec = NetworkSpec("coarse", 0.0625, 6.0)
+    save_network(spec.build(), spec, folder)
+    model = load_model(folder)
+    assert model.coarse is not None
+    assert model.coarse_spacing_mm == 6.0
+    assert model.id.count("+") == 2
+    other = NetworkSpec("coarse", 0.0625, 6.0, "zscore")
+    save_network(other.build(), other, folder)
+    with pytest.raises(WeightsError, match="coarse works on zscore"):
+        load_model(folder)
+
+
+def test_a_network_is_copied_with_what_is_said_of_it(folder, tmp_path):
+    copy_network("detection", folder, tmp_path / "copy")
+    here, there = (read_manifest(place)["networks"] for place in (folder, tmp_path / "copy"))
+    assert there == {"detection": here["detection"]}
+    assert (tmp_path / "copy" / "detection.safetensors").read_bytes() == (folder / "detection.safetensors").read_bytes()
