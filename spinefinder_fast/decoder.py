@@ -34,7 +34,7 @@ is more than a single one would need: a column shifted by one level must stay th
 UNLIKELIEST: Final = 6.0
 """No level of one body is less likely than this, in log units, whatever the network says."""
 
-HALF_FILL: Final = 0.25
+HALF_FILL: Final = 0.5
 """A body with this share of the votes that its vertebra would give is as likely real as not."""
 
 
@@ -84,7 +84,7 @@ def decode(
         for i in kept
     ]
     numbering = found.of(kept)
-    unnamed = sum(name is None and fill >= HALF_FILL for name, fill in zip(found.names, bodies.fill, strict=True))
+    unnamed = sum(name is None and fill >= 0.5 * HALF_FILL for name, fill in zip(found.names, bodies.fill, strict=True))
     if unnamed >= MANY_UNNAMED:
         numbering = replace(numbering, verdict="ambiguous", unnamed=unnamed)
     return vertebrae, numbering

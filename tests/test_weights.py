@@ -10,7 +10,7 @@ from spinefinder_fast.scan import Scan
 
 def test_the_manifest_says_what_they_were_trained_on_and_what_they_never_saw():
     networks = read_manifest()["networks"]
-    assert set(networks) == {"detection", "identification"}
+    assert set(networks) == {"coarse", "detection", "identification"}
     for network in networks.values():
         provenance = network["provenance"]
         assert any("CC BY" in source for source in provenance["trained_on"])

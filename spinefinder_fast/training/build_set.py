@@ -5,8 +5,9 @@
 
 DATA holds ``scans/<id>/{ct.nii.gz, centroids.json}`` and ``labelmaps/`` with its ``index.json``; docs/weights.md says
 what they are and where they come from. The recipe's ``[set]`` table names what is taken. OUTPUT gets the folder
-``synthetic``, of scans that are rendered, and ``real/<id>`` for every real scan, each with centroids as VerSe writes
-them. No patient is in both: so networks that learnt from ``synthetic`` alone may be judged by any of the real scans.
+``synthetic``, of scans that are rendered, and ``real/<id>`` for every real scan to train on, each with centroids as
+VerSe writes them. No patient is in both, and none of those that are held out in either: so networks that learnt from
+``synthetic`` alone may be judged by any real scan.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tomllib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
@@ -121,15 +123,17 @@ def _rng_of(name: str, table: dict[str, Any]) -> np.random.Generator:
 
 
 def check_split(table: dict[str, Any]) -> None:
-    """No patient's scan may be judged by networks that learnt from renders of the same patient's label map.
+    """No patient's scan may be judged by networks that learnt from renders of the same patient's label map, or from
+    another scan.
 
     Raises:
-        ValueError: one is among both, by name.
+        ValueError: a patient is on two sides, by name.
     """
-    patients = table.get("patients", {})
-    shared = {patients.get(name, name) for name in table["real"]} & {patients.get(n, n) for n in table["labelmaps"]}
-    if shared:
-        raise ValueError(f"{', '.join(sorted(shared))}: among the real scans and among the label maps; leave one out")
+    patients, sides = table.get("patients", {}), ("real", "held_out", "labelmaps")
+    people = {side: {patients.get(name, name) for name in table.get(side, ())} for side in sides}
+    for a, b in combinations(sides, 2):
+        if shared := people[a] & people[b]:
+            raise ValueError(f"{', '.join(sorted(shared))}: among {a} and among {b}; keep patients apart")
 
 
 def real_scan(folder: Path) -> tuple[Scan, Spine]:

@@ -11,84 +11,24 @@ there the evaluation of all of them together is written, and ``where.csv``. A ru
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import numpy as np
-
-from spinefinder_fast import anatomy
 from spinefinder_fast.annotations import read_centroids
 from spinefinder_fast.batch import predict_batch
-from spinefinder_fast.coarse import Box, search, work_of
-from spinefinder_fast.dataset import Entry
 from spinefinder_fast.dataset.layouts import find_entries
-from spinefinder_fast.detection import detect
-from spinefinder_fast.discs import dense_labels
 from spinefinder_fast.evaluation import Case, write_report
 from spinefinder_fast.files import write_bytes
-from spinefinder_fast.networks.weights import Kind, Model, load_model
-from spinefinder_fast.scan import read_grid, read_scan
+from spinefinder_fast.networks.weights import Kind, load_model
+from spinefinder_fast.scan import read_grid
 from spinefinder_fast.spine import Spine
 from spinefinder_fast.training.build_set import REAL, SYNTHETIC
 from spinefinder_fast.training.run import train_model
 from spinefinder_fast.training.settings import TrainingSettings, read_recipe
 from spinefinder_fast.training.volumes import entries_of
-from spinefinder_fast.volume import resample
+from spinefinder_fast.training.where import WHERE, Where, as_csv
 
 KINDS: tuple[Kind, ...] = ("detection", "identification")
-
-
-WHERE = "where.csv"
-"""How well the networks say where vertebrae are, whichever they are: one line per scan."""
-
-
-@dataclass(frozen=True)
-class _Where:
-    """Of one scan.
-
-    Attributes:
-        scan: its name.
-        dice: of the detection, over the whole scan, with the dense labels of its annotated centroids.
-        searched: share of the scan in the boxes of the coarse network.
-        centroids: that are annotated.
-        in_boxes: of those, how many lie in the boxes.
-        in_detection: and how many in what is detected.
-    """
-
-    scan: str
-    dice: float
-    searched: float
-    centroids: int
-    in_boxes: int
-    in_detection: int
-
-    @classmethod
-    def of(cls, entry: Entry, model: Model) -> _Where:
-        """Run both networks on a scan."""
-        scan = read_scan(entry.scan)
-        volume = resample(scan, model.detection_spacing_mm or model.spacing_mm)
-        truth = read_centroids(entry.centroids, scan.file_grid)
-        points = volume.grid.to_voxel(truth.lps())
-        labels = np.array([anatomy.label_of(anatomy.like(v.name)) for v in truth], np.int64)
-        dense = dense_labels(labels, points, volume.array.shape, volume.grid.spacing_mm) > 0
-        boxes = search(volume, model)
-        mask = detect(volume, model, "large", boxes) > 0
-        places = [tuple(p) for p in np.rint(points).astype(int).clip(0, np.array(mask.shape) - 1)]
-        return cls(
-            scan=entry.scan.parent.name,
-            dice=round(float(2 * (mask & dense).sum() / max(1, mask.sum() + dense.sum())), 3),
-            searched=round(work_of(boxes, mask.shape), 3),
-            centroids=len(places),
-            in_boxes=sum(boxes is None or any(_holds(box, p) for box in boxes) for p in places),
-            in_detection=sum(bool(mask[p]) for p in places),
-        )
-
-
-def _holds(box: Box, point: tuple[int, ...]) -> bool:
-    return all(a <= p < b for a, p, b in zip(box.low, point, box.high, strict=True))
 
 
 def deal(names: Sequence[str], folds: int) -> list[list[str]]:
@@ -130,14 +70,10 @@ def leave_out(
         for entry, (result, spine) in zip(wanted, predicted, strict=True):
             truth = read_centroids(entry.centroids, read_grid(entry.scan))
             cases.append(Case(result.scan, spine or Spine((), source=result.scan), truth, entry.scan, entry.patient))
-        where += [_Where.of(entry, model) for entry in wanted]
+        where += [Where.of(entry, model) for entry in wanted]
     if not cases:
         return None
-    text = io.StringIO(newline="")
-    table = csv.DictWriter(text, [field.name for field in fields(_Where)], lineterminator="\n")
-    table.writeheader()
-    table.writerows(asdict(of_scan) for of_scan in where)
-    write_bytes(output / "results" / WHERE, text.getvalue().encode())
+    write_bytes(output / "results" / WHERE, as_csv(where).encode())
     return write_report(cases, output / "results", title="Real scans, each left out of the training of its weights")
 
 

@@ -7,10 +7,11 @@ from spinefinder_fast import make_phantom
 from spinefinder_fast.networks.weights import read_manifest
 from spinefinder_fast.report import write_verse_json
 from spinefinder_fast.scan import write_nifti
-from spinefinder_fast.training.leave_out import WHERE, deal, leave_out
+from spinefinder_fast.training.leave_out import deal, leave_out
 from spinefinder_fast.training.run import train_model
 from spinefinder_fast.training.settings import PAPER
 from spinefinder_fast.training.volumes import entries_of
+from spinefinder_fast.training.where import WHERE
 
 SETTINGS = {
     "detection": replace(PAPER["detection"], width=0.125, spacing_mm=4.0, crop=(16, 16, 32), epochs=1),
