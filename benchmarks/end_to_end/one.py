@@ -116,7 +116,8 @@ def windows(scan: str, weights: str | None, overlaps: list[float], warm: int) ->
 
     model = load_model(weights)
     eager, _ = load_network("detection", Path(weights) if weights else DEFAULT_FOLDER)
-    volume = resample(read_scan(scan), model.spacing_mm)
+    grid_mm = model.detection_spacing_mm or model.spacing_mm
+    volume = resample(read_scan(scan), grid_mm)
 
     def ours() -> Any:
         boxes = search(volume, model)
@@ -147,7 +148,7 @@ def windows(scan: str, weights: str | None, overlaps: list[float], warm: int) ->
             dice = 2 * int((a & b).sum()) / max(1, int(a.sum()) + int(b.sum()))
             found.append({"form": form, "overlap": overlap, "seconds": seconds, "dice": dice})
     detected = np.flatnonzero(our_mask.any(axis=(1, 2)))
-    detected_mm = (detected[-1] - detected[0] + 1) * model.spacing_mm if len(detected) else 0.0
+    detected_mm = (detected[-1] - detected[0] + 1) * grid_mm if len(detected) else 0.0
     return {"ours_s": ours_s, "theirs": found, "shape": list(volume.array.shape), "detected_mm": float(detected_mm)}
 
 
@@ -228,7 +229,7 @@ def _agree(scan: Any, model: Any) -> Found:
     faithful = locate(scan, model, procedure=Procedure("everywhere", "faithful", decode="order"))
     mm = np.linalg.norm(fast.lps()[:, None] - faithful.lps()[None], axis=-1)
     pairs = [(i, j) for i, j in zip(*linear_sum_assignment(mm), strict=True) if mm[i, j] <= REACH_MM]
-    volume = resample(scan, model.spacing_mm)
+    volume = resample(scan, model.detection_spacing_mm or model.spacing_mm)
     boxes = search(volume, model)
     where = volume.grid.to_voxel(faithful.lps())
     inside = np.full(len(where), boxes is None)

@@ -36,7 +36,8 @@ void bound_resample(const py::object& volume, const Firsts& firsts, const Weight
                     int threads) {
     const Tensor from(volume, "volume");
     const Tensor to(out, "out");
-    if (from.on_cuda() || to.on_cuda()) throw std::runtime_error("resample has no CUDA kernel; pass arrays in host memory");
+    if (from.on_cuda() || to.on_cuda())
+        throw std::runtime_error("resample has no CUDA kernel; pass arrays in host memory");
 #define SPF_TRY(In) \
     if (from.type() == kTypeName<In>) return run_resample<In>(from, to, firsts, weights, threads);
     SPF_FOR_EVERY_RESAMPLING(SPF_TRY)

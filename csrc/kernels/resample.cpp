@@ -48,7 +48,8 @@ void resample(const View<const In, 3>& volume, const Taps (&taps)[3], const View
                 if (weight == 0.0F) continue;
                 const In* slice = from.data + (slow.first[i] + k) * from.stride[0];
                 for (int64_t row = 0; row < rows; ++row) {
-                    add_row(slice + row * from.stride[1], from.stride[2], weight, plane.data() + row * columns, columns);
+                    add_row(slice + row * from.stride[1], from.stride[2], weight, plane.data() + row * columns,
+                            columns);
                 }
             }
             for (int64_t j = 0; j < to.shape[1]; ++j) {
@@ -73,7 +74,7 @@ void resample(const View<const In, 3>& volume, const Taps (&taps)[3], const View
 }
 
 #define SPF_RESAMPLE(In) \
-    template void resample<In>(const View<const In, 3>&, const Taps (&)[3], const View<float, 3>&, int);
+    template void resample<In>(const View<const In, 3>&, const Taps(&)[3], const View<float, 3>&, int);
 SPF_FOR_EVERY_RESAMPLING(SPF_RESAMPLE)
 #undef SPF_RESAMPLE
 
