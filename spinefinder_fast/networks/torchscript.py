@@ -13,7 +13,7 @@ def compile_network(network: nn.Module) -> torch.jit.ScriptModule:
     """TorchScript of a network in evaluation mode, frozen: weights are constants and batch normalisation is folded.
 
     On a CPU, two-dimensional convolutions work with channels last, and three-dimensional ones are joined with what
-    follows them; each was the faster of the two there. Answers change by rounding alone.
+    follows them. Answers change by rounding alone.
 
     Args:
         network: an eager network on its final device; it is switched to evaluation mode.

@@ -24,11 +24,11 @@ from spinefinder_fast.scan import read_grid
 from spinefinder_fast.spine import Spine
 from spinefinder_fast.training.build_set import REAL, SYNTHETIC
 from spinefinder_fast.training.run import train_model
-from spinefinder_fast.training.settings import TrainingSettings, read_recipe
+from spinefinder_fast.training.settings import PAPER, TrainingSettings, read_recipe
 from spinefinder_fast.training.volumes import entries_of
 from spinefinder_fast.training.where import WHERE, Where, as_csv
 
-KINDS: tuple[Kind, ...] = ("detection", "identification")
+KINDS: tuple[Kind, ...] = tuple(PAPER)
 
 
 def deal(names: Sequence[str], folds: int) -> list[list[str]]:
