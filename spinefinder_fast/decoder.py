@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinefinder_fast import anatomy
+from spinefinder_fast.ordering import levels
 from spinefinder_fast.ordering.bodies import Bodies, find_bodies, profile
-from spinefinder_fast.ordering.levels import MISSED_AT_END
 from spinefinder_fast.ordering.numbering import Numbering, number
 from spinefinder_fast.spine import Vertebra
 from spinefinder_fast.volume import Volume
@@ -27,9 +27,15 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-LABEL_SD: Final = 0.8
-"""How far the label that is regressed for a body may be off, in levels. The errors of neighbours go together, so this
-is more than a single one would need: a column shifted by one level must stay thinkable."""
+LABEL_SD: Final = 0.3
+"""How far the label that is regressed for a body may be off by itself, in levels."""
+
+SHARED: Final = np.linspace(-4 / 3, 4 / 3, 9)
+"""How far all labels of a scan may be off together: the networks count from the same ribs, the same skull."""
+
+SHARED_SD: Final = (0.2, 0.8)
+SHARED_FAR: Final = 0.2
+"""Its spread in most scans and, in so large a share of them, where the networks were misled."""
 
 UNLIKELIEST: Final = 6.0
 """No level of one body is less likely than this, in log units, whatever the network says."""
@@ -37,6 +43,13 @@ UNLIKELIEST: Final = 6.0
 HALF_FILL: Final = 0.5
 """A body with this share of the votes that its vertebra would give is as likely real as not."""
 
+
+MISSED_AT_END: Final = np.log([0.15, *[0.05] * 23, 0.1, 0.5])
+"""(26,) log probability that a vertebra in view beyond the ends was missed. C1 is small, S2 hardly stands out."""
+
+STEP_MM, PROBE_MM, FARTHEST_MM, BODY_HU = 2.0, 10.0, 120.0, -600.0
+"""Beyond the ends the body is followed in such steps, through cubes of twice the probe, up to there, and until it is
+air: a scan that was padded shows nothing."""
 
 MANY_UNNAMED: Final = 2
 """So many bodies with enough votes and without a name, and something is wrong with all the others' names."""
@@ -66,10 +79,14 @@ def decode(
     if seen is None:
         return [], number(np.zeros((0, 3)), np.zeros((0, anatomy.N_LABELS)), np.zeros(0))
     bodies = find_bodies(seen, volume.grid)
-    z = volume.grid.to_voxel(bodies.points)[:, 2]
-    step = volume.grid.spacing_mm[2]
-    above, below = (volume.grid.shape[2] - 0.5 - z[0]) * step, (z[-1] + 0.5) * step
-    found = number(bodies.points, _evidence(bodies), _real(bodies), beyond_mm=(float(above), float(below)))
+    found = number(
+        bodies.points,
+        _evidence(bodies),
+        _real(bodies),
+        suppositions=_shared_prior(),
+        beyond_mm=(_room_mm(bodies.points, volume), _room_mm(bodies.points[::-1], volume)),
+        missed_at_end=MISSED_AT_END,
+    )
     # What nothing votes for bridges a hole in the mask: it keeps count there, and is not told of.
     kept = [i for i, name in enumerate(found.names) if name is not None and bodies.votes[i]]
     vertebrae = [
@@ -91,14 +108,41 @@ def decode(
 
 
 def _evidence(bodies: Bodies) -> Array:
-    """(n, 26) log probability of each label; all alike where nothing is regressed."""
-    off = np.nan_to_num(bodies.label[:, None] - np.arange(1, anatomy.N_LABELS + 1))
-    evidence = np.maximum(-0.5 * (off / np.hypot(LABEL_SD, np.nan_to_num(bodies.spread))[:, None]) ** 2, -UNLIKELIEST)
-    return np.asarray(evidence - np.logaddexp.reduce(evidence, axis=1, keepdims=True))
+    """(9, n, 26) log probability of each label, if all are `SHARED` off; all alike where nothing is regressed."""
+    off = np.nan_to_num(bodies.label[:, None] - np.arange(1, anatomy.N_LABELS + 1) - SHARED[:, None, None])
+    off[:, ~np.isfinite(bodies.label)] = 0.0
+    spread = np.hypot(LABEL_SD, np.nan_to_num(bodies.spread))[:, None]
+    evidence = np.maximum(-0.5 * (off / spread) ** 2, -UNLIKELIEST)
+    return np.asarray(evidence - np.logaddexp.reduce(evidence, axis=-1, keepdims=True))
+
+
+def _shared_prior() -> Array:
+    """(9,) log probability of each of `SHARED`."""
+    near, far = (np.exp(-0.5 * (SHARED / sd) ** 2) for sd in SHARED_SD)
+    return np.asarray(np.log((1 - SHARED_FAR) * near / near.sum() + SHARED_FAR * far / far.sum()))
+
+
+def _room_mm(points: Array, volume: Volume) -> float:
+    """How far the body goes on in view beyond the first of the points, in the direction in which they point there."""
+    ahead = points[0] - points[min(2, len(points) - 1)]
+    if not ahead.any():
+        return 0.0
+    steps = np.arange(STEP_MM, FARTHEST_MM, STEP_MM)
+    path = points[0] + steps[:, None] * ahead / np.linalg.norm(ahead)
+    at = np.rint(volume.grid.to_voxel(path)).astype(int)
+    inside = np.all((at >= 0) & (at < volume.grid.shape), axis=1)
+    reach = [max(1, round(PROBE_MM / mm)) for mm in volume.grid.spacing_mm]
+    for room, here, seen in zip(steps, at, inside, strict=True):
+        if not seen:
+            return float(room)
+        around = volume.array[tuple(slice(max(0, i - n), i + n + 1) for i, n in zip(here, reach, strict=True))]
+        if around.mean() < BODY_HU:
+            return float(room)
+    return FARTHEST_MM
 
 
 def _real(bodies: Bodies) -> Array:
     """(n,) log odds of a vertebra, by its votes."""
     by_votes = (2 * np.log2(np.maximum(bodies.fill, 1e-3) / HALF_FILL)).clip(-4.0, 4.0)
     # Where the mask has a hole, a whole stretch was missed, as at an end; single prices would add up to more.
-    return np.where(bodies.votes == 0, MISSED_AT_END, by_votes)
+    return np.where(bodies.votes == 0, levels.MISSED_AT_END, by_votes)

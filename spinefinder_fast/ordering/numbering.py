@@ -8,6 +8,9 @@ Every candidate body is given a level or left out as no vertebra. What a numberi
 - a price for each vertebra that was missed, left out, supernumerary or absent, also between the ends of the row and of
   the field of view.
 
+What the networks think may be wrong for all bodies of a scan alike. So it may be given under each of several
+suppositions, and a numbering is as good as under the best of them.
+
 With the minimum taken, dynamic programming gives the best path and, from both ends, the best path through any body at
 any level: the alternatives and the margin. With the sum of exponentials instead, the same sweeps give probabilities.
 """
@@ -109,50 +112,58 @@ def number(
     evidence: ArrayLike,
     real: ArrayLike,
     *,
+    suppositions: ArrayLike = (0.0,),
     beyond_mm: tuple[float, float] = (0.0, 0.0),
+    missed_at_end: ArrayLike = MISSED_AT_END,
     gaps_mm: ArrayLike | None = None,
 ) -> Numbering:
     """Number candidate bodies by evidence, distances and order.
 
     Args:
         points: (n, 3) centres of bodies, LPS mm, from head to foot.
-        evidence: (n, 26) log probability of each label 1..26 of the networks, were the body a vertebra.
+        evidence: (n, 26) log probability of each label 1..26 of the networks, were the body a vertebra; or (k, n, 26),
+            under each of k suppositions about what is wrong with all of them.
         real: (n,) log odds that it is one.
+        suppositions: (k,) log probability of each supposition.
         beyond_mm: how far the field of view goes on above the first and below the last candidate, along the spine.
+        missed_at_end: log probability that a vertebra in view beyond the first or the last candidate was missed; one,
+            or (26,), of each label its own.
         gaps_mm: (25,) typical distances C1-C2 ... S1-S2 of the points that are given; None for those between centroids.
 
     Raises:
         ValueError: the arrays do not belong together or hold NaN.
     """
-    points, node = _checked(points, evidence, real)
+    points, node, supposed = _checked(points, evidence, real, suppositions)
     if not len(points):
         return Numbering((), np.zeros(0), 0.0, (), "ambiguous", 1.0)
     gaps = np.array(list(anatomy.GAPS_MM.values())) if gaps_mm is None else np.asarray(gaps_mm, np.float64)
     down = ways(gaps)
     above, below = _beyond(points, beyond_mm)
-    start = _missed_beyond(above, gaps, -1) + FIRST - 0.5 * (SIZES[:, None] / SIZE_SD) ** 2
-    finish = _missed_beyond(below, gaps, 1)
+    missed = np.broadcast_to(np.asarray(missed_at_end, np.float64), anatomy.N_LABELS)
+    start = _missed_beyond(above, gaps, missed, -1) + FIRST - 0.5 * (SIZES[:, None] / SIZE_SD) ** 2
+    start = start[:, None] + supposed[:, None, None]
+    finish = _missed_beyond(below, gaps, missed, 1)[:, None] + np.zeros_like(supposed)[:, None, None]
     turned = points[::-1], node[::-1], finish[::-1], down.turned()
     forward = [_Sweep(points, node, start, down, join) for join in (np.maximum, np.logaddexp)]
     backward = [_Sweep(*turned, join) for join in (np.maximum, np.logaddexp)]
     # The best path through each candidate, size and level; a candidate's own cost is in both sweeps.
-    best, likely = (f.scores + b.scores[::-1] - node[:, None, :] for f, b in zip(forward, backward, strict=True))
+    best, likely = (f.scores + b.scores[::-1] - node[:, :, None] for f, b in zip(forward, backward, strict=True))
 
     def path(i: int, level: int) -> tuple[int | None, ...]:
-        size = int(best[i, :, level].argmax())
+        case, size = np.unravel_index(best[i, ..., level].argmax(), best.shape[1:3])
         levels: list[int | None] = [None] * len(points)
-        for k, found in forward[0].follow(i, size, level):
+        for k, found in forward[0].follow(i, int(case), int(size), level):
             levels[k] = found
-        for k, found in backward[0].follow(len(points) - 1 - i, size, level):
+        for k, found in backward[0].follow(len(points) - 1 - i, int(case), int(size), level):
             levels[len(points) - 1 - k] = found
         return tuple(levels)
 
-    i, size, level = np.unravel_index(best.argmax(), best.shape)
-    score = float(best[i, size, level])
+    i, case, size, level = np.unravel_index(best.argmax(), best.shape)
+    score = float(best[i, case, size, level])
     if score < 0:
         return Numbering((None,) * len(points), np.zeros(len(points)), -score, (), "ambiguous", 1.0)
     levels = path(int(i), int(level))
-    through = best.max(axis=1)
+    through = best.max(axis=(1, 2))
     others = sorted(
         (
             (score - through[k, v], k, v)
@@ -167,7 +178,7 @@ def number(
         if len(alternatives) == ALTERNATIVES or not np.isfinite(worse):
             break
         alternatives.setdefault(path(k, v), float(worse))
-    chances = np.logaddexp.reduce(likely, axis=1)
+    chances = np.logaddexp.reduce(likely, axis=(1, 2))
     chances = np.exp(chances - np.logaddexp.reduce(chances, axis=1)[:, None])
     confidence = np.array([0.0 if v is None else chances[k, v] for k, v in enumerate(levels)])
     least = min(confidence[k] for k, v in enumerate(levels) if v is not None)
@@ -185,13 +196,16 @@ def _named(levels: tuple[int | None, ...]) -> tuple[str | None, ...]:
     return tuple(None if level is None else LEVELS[level] for level in levels)
 
 
-def _checked(points: ArrayLike, evidence: ArrayLike, real: ArrayLike) -> tuple[Array, Array]:
-    """(n, 3) points and (n, 28) what each candidate is worth at each level, against being no vertebra."""
-    points, evidence, real = (np.asarray(a, np.float64) for a in (points, evidence, real))
+def _checked(
+    points: ArrayLike, evidence: ArrayLike, real: ArrayLike, suppositions: ArrayLike
+) -> tuple[Array, Array, Array]:
+    """(n, 3) points, (n, k, 28) what each candidate is worth at each level, against being no vertebra, and (k,)."""
+    points, evidence, real, supposed = (np.asarray(a, np.float64) for a in (points, evidence, real, suppositions))
     n = len(points)
+    evidence = evidence[None] if evidence.ndim == 2 else evidence
     for name, array, shape in (
         ("points", points, (n, 3)),
-        ("evidence", evidence, (n, anatomy.N_LABELS)),
+        ("evidence", evidence, (len(supposed), n, anatomy.N_LABELS)),
         ("real", real, (n,)),
     ):
         if array.shape != shape and n:
@@ -199,8 +213,9 @@ def _checked(points: ArrayLike, evidence: ArrayLike, real: ArrayLike) -> tuple[A
         if np.isnan(array).any():
             raise ValueError(f"{name} holds NaN; leave out candidates of which nothing is known")
     if not n:
-        return points.reshape(0, 3), np.zeros((0, len(LEVELS)))
-    return points, (real[:, None] + evidence + np.log(anatomy.N_LABELS))[:, SEEN_AS - 1]
+        return points.reshape(0, 3), np.zeros((0, len(supposed), len(LEVELS))), supposed
+    worth = real[:, None] + evidence + np.log(anatomy.N_LABELS)
+    return points, worth[..., SEEN_AS - 1].swapaxes(0, 1), supposed
 
 
 def _beyond(points: Array, beyond_mm: tuple[float, float]) -> tuple[Array, Array]:
@@ -209,15 +224,16 @@ def _beyond(points: Array, beyond_mm: tuple[float, float]) -> tuple[Array, Array
     return beyond_mm[0] + along, beyond_mm[1] + along[-1] - along
 
 
-def _missed_beyond(beyond_mm: Array, gaps_mm: Array, towards: int) -> Array:
+def _missed_beyond(beyond_mm: Array, gaps_mm: Array, missed: Array, towards: int) -> Array:
     """(n, sizes, 28) log probability of what is missed between each candidate and the end of the field of view."""
     place = np.concatenate([[0.0], gaps_mm.cumsum()])
-    half = 0.5 * np.array([anatomy.height_mm(label) for label in range(1, anatomy.N_LABELS + 1)])
+    labels = np.arange(1, anatomy.N_LABELS + 1)
+    half = 0.5 * np.array([anatomy.height_mm(label) for label in labels.tolist()])
     # (28, 26): how far beyond each level the far side of each other one lies.
     far = towards * (place - place[SEEN_AS - 1][:, None])
-    far = np.where(far > 0, far + half, np.inf)
-    seen = (np.exp(SIZES)[:, None, None] * far < beyond_mm[:, None, None, None]).sum(axis=-1)
-    return np.asarray(MISSED_AT_END * np.minimum(seen, MOST_MISSED_AT_END))
+    steps = towards * (labels - SEEN_AS[:, None])
+    far = np.where((steps > 0) & (steps <= MOST_MISSED_AT_END), far + half, np.inf)
+    return np.asarray((np.exp(SIZES)[:, None, None] * far < beyond_mm[:, None, None, None]) @ missed)
 
 
 class _Sweep:
@@ -225,8 +241,8 @@ class _Sweep:
 
     Args:
         points: (n, 3) in the order of the sweep.
-        node: (n, 28) what a candidate is worth at each level.
-        start: (n, sizes, 28) what a path is worth that begins at a candidate.
+        node: (n, k, 28) what a candidate is worth at each level, under each supposition.
+        start: (n, k, sizes, 28) what a path is worth that begins at a candidate.
         table: the ways from level to level.
         join: of several paths the best (`numpy.maximum`) or all of them (`numpy.logaddexp`).
     """
@@ -238,28 +254,34 @@ class _Sweep:
         for i in range(len(points)):
             self.scores[i] = start[i]
             if i:
-                paths = join.reduceat(join.reduce(self._steps(i), axis=0), firsts, axis=-1)
-                self.scores[i][:, ends] = join(self.scores[i][:, ends], paths)
-            self.scores[i] += node[i]
+                before = self.scores[self._before(i), ..., table.origin] + self._lengths(i)[:, None]
+                paths = join.reduceat(join.reduce(before, axis=0), firsts, axis=-1)
+                self.scores[i][..., ends] = join(self.scores[i][..., ends], paths)
+            self.scores[i] += node[i][:, None]
 
-    def _steps(self, i: int, sizes: slice = slice(None)) -> Array:
-        """(j, sizes, m) the paths that come to i, from each candidate before it and by each way."""
+    @staticmethod
+    def _before(i: int) -> slice:
+        """The candidates from which a path may come to i."""
+        return slice(max(i - 1 - MOST_LEFT_OUT, 0), i)
+
+    def _lengths(self, i: int) -> Array:
+        """(j, sizes, m) what each way to i is worth by its length and its rarity, from each candidate before it."""
         table = self._table
-        before = slice(max(i - 1 - MOST_LEFT_OUT, 0), i)
-        mm = np.linalg.norm(self._points[before] - self._points[i], axis=1).clip(min=1.0)[:, None, None]
+        mm = np.linalg.norm(self._points[self._before(i)] - self._points[i], axis=1).clip(min=1.0)[:, None, None]
         spread = np.hypot(table.sd, NOISE_MM * np.sqrt(2) / mm)
-        off = (np.log(mm) - SIZES[sizes, None] - table.log_mm) / spread
-        length = np.log(np.exp(-0.5 * off**2) + np.exp(-OUTLIER))
-        return np.asarray(self.scores[before, sizes][..., table.origin] + length + table.prior)
+        off = (np.log(mm) - SIZES[:, None] - table.log_mm) / spread
+        return np.asarray(np.log(np.exp(-0.5 * off**2) + np.exp(-OUTLIER)) + table.prior)
 
-    def follow(self, i: int, size: int, level: int) -> Iterator[tuple[int, int]]:
-        """The best path that ends at a candidate with a size and a level: candidates and their levels, backwards."""
+    def follow(self, i: int, case: int, size: int, level: int) -> Iterator[tuple[int, int]]:
+        """The best path that ends at a candidate with a supposition, a size and a level: candidates and their levels,
+        backwards."""
         while True:
             yield i, level
             if not i:
                 return
-            steps = np.where(self._table.end == level, self._steps(i, slice(size, size + 1))[:, 0], -np.inf)
+            steps = self.scores[self._before(i), case, size][:, self._table.origin] + self._lengths(i)[:, size]
+            steps = np.where(self._table.end == level, steps, -np.inf)
             j, way = np.unravel_index(steps.argmax(), steps.shape)
-            if steps[j, way] <= self._start[i, size, level]:
+            if steps[j, way] <= self._start[i, case, size, level]:
                 return
             i, level = i - len(steps) + int(j), int(self._table.origin[way])

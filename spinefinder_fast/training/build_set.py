@@ -5,9 +5,9 @@
 
 DATA holds ``scans/<id>/{ct.nii.gz, centroids.json}`` and ``labelmaps/`` with its ``index.json``; docs/weights.md says
 what they are and where they come from. The recipe's ``[set]`` table names what is taken. OUTPUT gets the folder
-``synthetic``, of scans that are rendered, and ``real/<id>`` for every real scan to train on, each with centroids as
-VerSe writes them. No patient is in both, and none of those that are held out in either: so networks that learnt from
-``synthetic`` alone may be judged by any real scan.
+``synthetic``, of scans that are rendered, and ``real/<id>`` for every real scan to train on, where what is rendered
+from a label map of the same patient lies too; all with centroids as VerSe writes them. No patient is in both, and none
+of those that are held out in either: so networks that learnt from ``synthetic`` alone may be judged by any real scan.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import tomllib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
@@ -89,10 +88,11 @@ def _write_crops(name: str, table: dict[str, Any], data: Path, output: Path) -> 
 
 def _write_renders(name: str, table: dict[str, Any], data: Path, output: Path) -> None:
     """Images of a real label map, each of another body, posture and field of view."""
-    folder = output / SYNTHETIC
+    owner = _scan_of(name, table)
+    folder = output / REAL / owner if owner else output / SYNTHETIC
     rng = _rng_of(name, table)
     labels, names, original, grid = label_map(data / "labelmaps", name, FINENESS * table["spacing_mm"])
-    for i in range(table["renders_per_labelmap"]):
+    for i in range(table.get("renders", {}).get(name, table["renders_per_labelmap"])):
         if i % RENDERS_PER_BODY == 0:
             tissue, spine = reposed(tissue_map(labels, names, original, grid, rng), original, grid, rng)
         scaled = _scaled(grid, rng.normal(1, 0.07) * rng.normal(1, 0.04, 3))
@@ -122,18 +122,24 @@ def _rng_of(name: str, table: dict[str, Any]) -> np.random.Generator:
     return np.random.default_rng((table["seed"], crc32(name.encode())))
 
 
+def _scan_of(labelmap: str, table: dict[str, Any]) -> str | None:
+    """The real scan to train on of the patient whose label map this is."""
+    patients = table.get("patients", {})
+    patient = patients.get(labelmap, labelmap)
+    return next((scan for scan in table["real"] if patients.get(scan, scan) == patient), None)
+
+
 def check_split(table: dict[str, Any]) -> None:
-    """No patient's scan may be judged by networks that learnt from renders of the same patient's label map, or from
-    another scan.
+    """No patient is held out and trained on, be it by a scan or by renders of a label map.
 
     Raises:
-        ValueError: a patient is on two sides, by name.
+        ValueError: a patient is on both sides, by name.
     """
-    patients, sides = table.get("patients", {}), ("real", "held_out", "labelmaps")
-    people = {side: {patients.get(name, name) for name in table.get(side, ())} for side in sides}
-    for a, b in combinations(sides, 2):
-        if shared := people[a] & people[b]:
-            raise ValueError(f"{', '.join(sorted(shared))}: among {a} and among {b}; keep patients apart")
+    patients, sides = table.get("patients", {}), ("real", "labelmaps")
+    held_out = {patients.get(name, name) for name in table.get("held_out", ())}
+    for side in sides:
+        if shared := held_out & {patients.get(name, name) for name in table.get(side, ())}:
+            raise ValueError(f"{', '.join(sorted(shared))}: among {side} and held out; keep patients apart")
 
 
 def real_scan(folder: Path) -> tuple[Scan, Spine]:

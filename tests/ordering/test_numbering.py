@@ -145,6 +145,19 @@ def test_nothing_and_nothing_real():
     assert found.verdict == "ambiguous"
 
 
+def test_a_fault_that_all_bodies_share_is_told_from_one_of_each():
+    # All labels are nearly a level too low, and far above the first body the scan goes on without another.
+    expected = names("C1", "C7")
+    off = np.arange(2, 9)[:, None] - 0.1 - np.arange(1, 27)
+    points, beyond = spine(expected, noise=0.5), {"beyond_mm": (100.0, 0.0), "missed_at_end": -3.0}
+    shared = np.stack([-0.5 * ((off - common) / 0.3) ** 2 for common in (-1.0, 0.0, 1.0)])
+    alone = number(points, -0.5 * (off / 0.8) ** 2, sure(7), **beyond)
+    found = number(points, shared, sure(7), suppositions=(-2.0, -0.3, -2.0), **beyond)
+    assert list(alone.names) == names("C2", "T1")
+    assert list(found.names) == expected
+    assert found.verdict != "certain"
+
+
 @pytest.mark.parametrize(
     ("points", "evidence", "real", "message"),
     [
@@ -180,31 +193,33 @@ def all_paths(points, node, start, finish, levels):
             yield chosen, s + sum(node[i, v] for i, v in kept)
 
 
+@pytest.mark.parametrize("supposed", [(0.0,), (-0.2, -1.7)], ids=["plain", "supposing"])
 @pytest.mark.parametrize("true", [["T11", "T12", "L1"], ["L4", "L5", "S1"], ["C1", "C3", "C4"]], ids="-".join)
-def test_against_every_path_there_is(true):
+def test_against_every_path_there_is(true, supposed):
     rng = np.random.default_rng(len(true[0]))
     points = spine(true, 1)
-    evidence = np.log(rng.dirichlet(np.ones(26), 3)) / 4 + hints(true, 0.5)
-    real = rng.normal(1, 1, 3)
+    evidence = np.log(rng.dirichlet(np.ones(26), (len(supposed), 3))) / 4 + hints(true, 0.5)
+    real = rng.normal(3, 1, 3)
     beyond = (30.0, 60.0)
     # Paths are tried through the levels around the true ones only, and no others are possible.
     near = [v for v in range(len(LEVELS)) if abs(v - LEVELS.index(true[1])) <= 4]
-    evidence[:, [label - 1 for label in range(1, 27) if label not in SEEN_AS[near]]] = -60.0
-    found = number(points, evidence, real, beyond_mm=beyond)
+    evidence[..., [label - 1 for label in range(1, 27) if label not in SEEN_AS[near]]] = -60.0
+    missed = np.log(np.linspace(0.1, 0.6, 26))
+    found = number(points, evidence, real, suppositions=supposed, beyond_mm=beyond, missed_at_end=missed)
 
-    node = (real[:, None] + evidence + np.log(26))[:, SEEN_AS - 1]
+    nodes = (real[:, None] + evidence + np.log(26))[..., SEEN_AS - 1]
     above, below = numbering._beyond(points, beyond)
     gaps = np.array(list(anatomy.GAPS_MM.values()))
-    start = (
-        numbering._missed_beyond(above, gaps, -1) + FIRST - 0.5 * (numbering.SIZES[:, None] / numbering.SIZE_SD) ** 2
-    )
-    finish = numbering._missed_beyond(below, gaps, 1)
+    size = -0.5 * (numbering.SIZES[:, None] / numbering.SIZE_SD) ** 2
+    start = numbering._missed_beyond(above, gaps, missed, -1) + FIRST + size
+    finish = numbering._missed_beyond(below, gaps, missed, 1)
     best, by_level = {}, np.full((3, len(LEVELS)), -np.inf)
-    for chosen, scores in all_paths(points, node, start, finish, near):
-        best[chosen] = max(best.get(chosen, -np.inf), scores.max())
-        for i, v in enumerate(chosen):
-            if v >= 0:
-                by_level[i, v] = np.logaddexp(by_level[i, v], np.logaddexp.reduce(scores))
+    for node, prior in zip(nodes, supposed, strict=True):
+        for chosen, scores in all_paths(points, node, start + prior, finish, near):
+            best[chosen] = max(best.get(chosen, -np.inf), scores.max())
+            for i, v in enumerate(chosen):
+                if v >= 0:
+                    by_level[i, v] = np.logaddexp(by_level[i, v], np.logaddexp.reduce(scores))
     top = max(best, key=best.get)
     assert best[top] > 0
     assert found.names == tuple(None if v < 0 else LEVELS[v] for v in top)

@@ -110,7 +110,7 @@ def test_a_set_is_built_from_scans_label_maps_and_phantoms(tmp_path):
     (data / "labelmaps" / "index.json").write_text(json.dumps({"m": {"centroids_ras": ras, "touch_border": ["T12"]}}))
     table = {
         "seed": 1, "spacing_mm": 4.0, "real": ["a", "b"], "labelmaps": ["m"],
-        "crops_per_scan": 2, "renders_per_labelmap": 2, "phantoms": 1,
+        "crops_per_scan": 2, "renders_per_labelmap": 3, "renders": {"m": 2}, "phantoms": 1,
     }  # fmt: skip
     build({"set": table}, data, tmp_path / "set")
     names = sorted(str(p.relative_to(tmp_path / "set")) for p in (tmp_path / "set").rglob("*_ct.nii.gz"))
@@ -125,6 +125,10 @@ def test_a_set_is_built_from_scans_label_maps_and_phantoms(tmp_path):
     # The map's T12 is cut by its border: it stands where the gaps below it say.
     drawn = read_centroids(tmp_path / "set" / "synthetic" / "map_m_00_ctd.json")
     assert drawn.names[:3] == ["T12", "L1", "L2"]
+    # What is rendered from the label map of a patient lies with that patient's scan.
+    build({"set": {**table, "phantoms": 0, "patients": {"m": "b"}}}, data, tmp_path / "patients")
+    assert not (tmp_path / "patients" / "synthetic").exists()
+    assert sorted(p.parent.name for p in (tmp_path / "patients").rglob("map_m_*_ct.nii.gz")) == ["b", "b"]
 
 
 def test_vertebrae_move_with_the_body_that_is_posed_anew():

@@ -84,7 +84,7 @@ def test_a_set_is_only_built_into_an_empty_folder(tmp_path):
 def test_a_patient_among_scans_and_label_maps_is_refused():
     table = {"real": ["a", "b"], "labelmaps": ["map_c"]}
     build_set.check_split(table)
-    with pytest.raises(ValueError, match="b: among real and among labelmaps"):
+    with pytest.raises(ValueError, match="a: among labelmaps and held out"):
         build_set.check_split({**table, "patients": {"map_c": "b"}})
-    with pytest.raises(ValueError, match="a: among real and among held_out"):
+    with pytest.raises(ValueError, match="a: among real and held out"):
         build_set.check_split({**table, "held_out": ["a"]})
