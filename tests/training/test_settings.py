@@ -81,10 +81,10 @@ def test_a_set_is_only_built_into_an_empty_folder(tmp_path):
         build_set.build({"set": {"real": [], "labelmaps": []}}, tmp_path, tmp_path)
 
 
-def test_a_patient_among_scans_and_label_maps_is_refused():
-    table = {"real": ["a", "b"], "labelmaps": ["map_c"]}
+def test_a_patient_who_is_held_out_and_trained_on_is_refused():
+    table = {"real": ["a", "b"], "labelmaps": ["map_c", "map_b"], "held_out": ["d"], "patients": {"map_b": "b"}}
     build_set.check_split(table)
-    with pytest.raises(ValueError, match="a: among labelmaps and held out"):
-        build_set.check_split({**table, "patients": {"map_c": "b"}})
+    with pytest.raises(ValueError, match="d: among labelmaps and held out"):
+        build_set.check_split({**table, "patients": {"map_c": "d"}})
     with pytest.raises(ValueError, match="a: among real and held out"):
         build_set.check_split({**table, "held_out": ["a"]})
