@@ -46,6 +46,10 @@ SUMMARY = "summary"
 """The batch's own table is ``summary.csv``, so no scan's results may be called so."""
 
 
+UNTOLD = "ct"
+"""A name of a scan that tells it from no other."""
+
+
 def result_names(paths: Sequence[Path]) -> list[str]:
     """One name per scan to write its results under: the scan's own, with folders before it where two would clash.
 
@@ -54,20 +58,25 @@ def result_names(paths: Sequence[Path]) -> list[str]:
     """
     # Links are not followed (hence not `resolve`): the name is made of what the user sees. The root is no name.
     parents = [Path(os.path.abspath(path)).parent.parts[1:] for path in paths]  # noqa: PTH100
-    names = [scan_name(path) for path in paths]
-    depth = 0
-    while clashes := _clashes(names):
-        depth += 1
-        longer = [
-            "_".join((*parent[-depth:], scan_name(path))) if name in clashes else name
-            for name, path, parent in zip(names, paths, parents, strict=True)
+    own = [scan_name(path) for path in paths]
+    # A scan that is just called "ct" is told from others by its folder, as `evaluate` does.
+    depths = [int(name.casefold() == UNTOLD) for name in own]
+    while True:
+        names = [
+            "_".join((*parent[max(0, len(parent) - depth) :], name))
+            for parent, depth, name in zip(parents, depths, own, strict=True)
         ]
-        if longer == names:
+        clashes = _clashes(names)
+        deeper = [depth + (name in clashes) for depth, name in zip(depths, names, strict=True)]
+        if deeper == depths:
+            return names
+        if all(
+            depth >= len(parent) for name, depth, parent in zip(names, depths, parents, strict=True) if name in clashes
+        ):
             raise OutputError(
                 "E_NAME_CLASH", f"several scans are called {min(clashes)}; run them into separate folders"
             )
-        names = longer
-    return names
+        depths = deeper
 
 
 def _clashes(names: Sequence[str]) -> set[str]:

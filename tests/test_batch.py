@@ -61,6 +61,14 @@ def test_links_to_one_file_are_two_scans(tmp_path):
     assert result_names([tmp_path / "p1" / "ct.nii", tmp_path / "p2" / "ct.nii"]) == ["p1_ct", "p2_ct"]
 
 
+def test_a_scan_that_is_just_called_ct_is_called_after_its_folder():
+    # As `evaluate` calls it, and as it is called among others.
+    assert names("/d/p1/ct.nii.gz") == ["p1_ct"]
+    assert names("/d/p1/CT.nii.gz", "/d/b.nii") == ["p1_CT", "b"]
+    assert names("/d/p1/ct.nii.gz", "/e/p1/ct.nii.gz") == ["d_p1_ct", "e_p1_ct"]
+    assert names("/ct.nii.gz") == ["ct"]
+
+
 def test_the_batch_table_keeps_its_name():
     assert names("/d/Summary.nii") == ["d_Summary"]
 
@@ -71,7 +79,7 @@ def test_scans_that_cannot_be_told_apart(paths):
         names(*paths)
 
 
-@given(st.lists(st.lists(st.sampled_from(["a", "b", "A", "a_b"]), min_size=1, max_size=4), max_size=8))
+@given(st.lists(st.lists(st.sampled_from(["a", "b", "A", "a_b", "ct", "a_ct"]), min_size=1, max_size=4), max_size=8))
 def test_no_two_scans_write_the_same_file(parts):
     paths = [Path("/", *part[:-1], f"{part[-1]}.nii") for part in parts]
     longest = {"_".join(path.with_suffix("").parts[1:]).casefold() for path in paths}
