@@ -80,22 +80,25 @@ def profile(
         image: HU of the same scan on any canonical grid, where discs may be seen better; None takes `volume`.
     """
     spacing = np.array(volume.grid.spacing_mm)
-    pieces, n = ndimage.label(mask)
-    sizes = np.bincount(pieces.ravel(), minlength=n + 1) * volume.grid.voxel_volume_mm3
-    sizes[0] = 0
+    # Numbers of pieces take four bytes a voxel, so only where there are any: of a long scan that is a small part.
+    box = _bounds(mask)
+    first = np.array([side.start for side in box])
+    pieces, n = ndimage.label(mask[box])
+    sizes = np.bincount(pieces[pieces > 0], minlength=n + 1) * volume.grid.voxel_volume_mm3
     kept = sizes >= min(SMALLEST_MM3, sizes.max(initial=0.0))
     kept[0] = False
     voxels, values = [], []
     for i, of_slice in labels:
-        y, z = np.nonzero(kept[pieces[i]])
-        voxels.append(np.column_stack([np.full(len(y), i), y, z]))
-        values.append(of_slice[y, z])
+        if box[0].start <= i < box[0].stop:
+            y, z = np.add(np.nonzero(kept[pieces[i - first[0]]]), first[1:, None])
+            voxels.append(np.column_stack([np.full(len(y), i), y, z]))
+            values.append(of_slice[y, z])
     votes = np.concatenate(voxels) if voxels else np.zeros((0, 3), int)
     value = np.concatenate(values).astype(np.float64) if values else np.zeros(0)
     votes, value = votes[np.isfinite(value)], value[np.isfinite(value)]
     if not len(votes):
         return None
-    of_piece = pieces[tuple(votes.T)]
+    of_piece = pieces[tuple((votes - first).T)]
     for piece in np.unique(of_piece):
         label = round(float(np.median(value[of_piece == piece])))
         needed = needed_mm3(min(max(label, 1), anatomy.N_LABELS))
@@ -128,6 +131,13 @@ def profile(
         votes[near],
         along(rows.astype(np.float64)),
     )
+
+
+def _bounds(mask: NDArray[np.uint8]) -> tuple[slice, slice, slice]:
+    """The smallest box that holds the mask; empty without any."""
+    flat = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    x, y, z = (slice(int(of[0]), int(of[-1]) + 1) if len(of) else slice(0, 0) for of in flat)
+    return x, y, z
 
 
 def _middle(votes: NDArray[np.intp], rows: NDArray[np.intp], spacing: Array) -> Array:
