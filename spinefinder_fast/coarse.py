@@ -24,6 +24,9 @@ from spinefinder_fast.volume import Volume, resample_array
 if TYPE_CHECKING:
     from spinefinder_fast.networks.weights import Model
 
+MARGIN: Final = (4, 4, 8)
+"""Of the tiles, in coarse voxels. One tile holds most scans, and around a scan there is nothing to see."""
+
 SUSPICION: Final = 0.1
 """Chance of a vertebra above which a coarse voxel is one."""
 
@@ -72,9 +75,8 @@ def search(volume: Volume, model: Model) -> tuple[Box, ...] | None:
         return None
     array, affine = resample_array(volume.array, volume.grid, model.coarse_spacing_mm)
     coarse = Volume(array, Grid(array.shape, affine))
-    mask = run_tiles(
-        model.coarse, coarse, tile_shape(array.shape, "large"), model, bias=log((1 - SUSPICION) / SUSPICION)
-    )
+    tile = tile_shape(array.shape, "large", MARGIN)
+    mask = run_tiles(model.coarse, coarse, tile, MARGIN, model, bias=log((1 - SUSPICION) / SUSPICION))
     return boxes_around(mask, coarse.grid, volume.grid)
 
 

@@ -26,6 +26,9 @@ PATCH = (64, 64, 80)
 MARGIN = (16, 16, 20)
 """Of each 64x64x80 output the inner 32x32x40 is kept, so every voxel is decided with this much context around it."""
 
+BOX_MARGIN = (8, 8, 16)
+"""Of the tiles of a box: what was suspected lies well inside of it, so across the body half as much is enough."""
+
 LARGEST_TILE = (128, 128, 160)
 """Within the same margins it keeps 42 % of itself, where a patch of the paper keeps an eighth."""
 
@@ -46,7 +49,8 @@ def detect(
 
     ``"large"`` cuts it into as few tiles as there may be of up to 128x128x160, and keeps all but the same margin: every
     voxel has at least the context that it has in the paper's patches, and goes through the network some 2.5 times. An
-    answer can differ only by what lies further away than the margin, and by where the network's pooling begins.
+    answer can differ only by what lies further away than the margin, and by where the network's pooling begins. In
+    boxes the margin is `BOX_MARGIN`.
 
     Args:
         volume: HU on the grid of the model.
@@ -59,10 +63,11 @@ def detect(
         ValueError: another tiling.
     """
     if boxes is None:
-        return run_tiles(model.detection, volume, tile_shape(volume.array.shape, tiling), model)
+        return run_tiles(model.detection, volume, tile_shape(volume.array.shape, tiling), MARGIN, model)
+    margin = MARGIN if tiling == "faithful" else BOX_MARGIN
     mask = np.zeros(volume.array.shape, np.uint8)
     for box in boxes:
-        run_tiles(model.detection, volume, tile_shape(box.shape, tiling), model, mask=mask, box=box)
+        run_tiles(model.detection, volume, tile_shape(box.shape, tiling, margin), margin, model, mask=mask, box=box)
     return mask
 
 
@@ -70,6 +75,7 @@ def run_tiles(
     network: nn.Module,
     volume: Volume,
     tile: tuple[int, int, int],
+    margin: tuple[int, int, int],
     model: Model,
     *,
     bias: float = 0.0,
@@ -82,6 +88,7 @@ def run_tiles(
         network: the detection network of `model`, or its coarse one.
         volume: HU on the grid of that network.
         tile: voxels that it sees at once, margins included.
+        margin: at either end of each axis of a tile, voxels that are seen and not decided.
         model: what it says of intensities and of the device holds.
         bias: added to the second channel.
         mask: where to write; made if None.
@@ -92,7 +99,7 @@ def run_tiles(
     outside = padding_value(model.intensity)
     if mask is None:
         mask = np.zeros(volume.array.shape, np.uint8)
-    origins = patch_origins(volume.array.shape if box is None else box.shape, tile, MARGIN)
+    origins = patch_origins(volume.array.shape if box is None else box.shape, tile, margin)
     if box is not None:
         origins = origins + np.array(box.low)
         # The last tiles may reach beyond the box.
@@ -104,12 +111,12 @@ def run_tiles(
             logits = network(torch.from_numpy(patches[:, None]).to(model.device)).float().cpu().contiguous()
             if bias:
                 logits[:, 1] += bias
-            stitch_mask(logits.numpy(), batch if box is None else batch - np.array(box.low), MARGIN, mask)
+            stitch_mask(logits.numpy(), batch if box is None else batch - np.array(box.low), margin, mask)
     return mask
 
 
-def tile_shape(shape: tuple[int, ...], tiling: Tiling) -> tuple[int, int, int]:
-    """Voxels of the tiles, margins included, that cover a volume of `shape`, both along x, y, z.
+def tile_shape(shape: tuple[int, ...], tiling: Tiling, margin: tuple[int, int, int] = MARGIN) -> tuple[int, int, int]:
+    """Voxels of the tiles, margins included, that cover a volume of `shape`, all along x, y, z.
 
     Raises:
         ValueError: another tiling.
@@ -120,7 +127,7 @@ def tile_shape(shape: tuple[int, ...], tiling: Tiling) -> tuple[int, int, int]:
         raise ValueError(f"tiling is {tiling!r}; faithful or large is needed")
     x, y, z = (
         # So many tiles as the largest would take; then none larger than they need to be.
-        MULTIPLE * ceil((ceil(n / max(1, ceil(n / (largest - 2 * margin)))) + 2 * margin) / MULTIPLE)
-        for n, largest, margin in zip(shape, LARGEST_TILE, MARGIN, strict=True)
+        MULTIPLE * ceil((ceil(n / max(1, ceil(n / (largest - 2 * m)))) + 2 * m) / MULTIPLE)
+        for n, largest, m in zip(shape, LARGEST_TILE, margin, strict=True)
     )
     return x, y, z

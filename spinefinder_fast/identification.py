@@ -25,6 +25,10 @@ AROUND_MM = (48.0, 120.0)
 """A strip goes so far beyond the detected spine, to the front and to the back, and up and down: what the network saw of
 it in training."""
 
+APART_MM = 4.0
+"""In the strip, slices are labelled so far apart, and lend their labels to those between: votes are counted by the
+dozen, and neighbours hardly differ."""
+
 BATCH_PIXELS = 400_000
 """Pixels of all slices that the network sees at once."""
 
@@ -43,8 +47,8 @@ def identify(
         volume: HU on the grid of the model.
         mask: (X, Y, Z) uint8, the result of `detect`; with an empty one there is nothing to do.
         model: its identification network is run.
-        strip: of each slice let the network see only the strip around the detected spine, several slices at once; the
-            labels elsewhere are 0.
+        strip: of each slice let the network see only the strip around the detected spine, several slices at once, and
+            of slices nearer to each other than `APART_MM` only some; the labels elsewhere are 0.
 
     Yields:
         The index of a slice along X and its labels, (Y, Z) float32, not rounded.
@@ -64,19 +68,22 @@ def identify(
     seen = normalise(volume.array[low:high, *window], normalisation(volume.array, model.intensity))
     padded = torch.from_numpy(np.pad(seen, padding, constant_values=padding_value(model.intensity)))
     at_once = max(1, BATCH_PIXELS // (padded.shape[1] * padded.shape[2])) if strip else 1
-    for start in range(first, last + 1, at_once):
-        slices = range(start, min(start + at_once, last + 1))
-        # Padded slice 0 is slice `first - before`, where the window of the first slice begins.
-        inputs = torch.stack([padded[i - first : i - first + SLICES * step : step] for i in slices]).to(model.device)
+    stride = max(1, int(APART_MM / volume.grid.spacing_mm[0])) if strip else 1
+    groups = [range(i, min(i + stride, last + 1)) for i in range(first, last + 1, stride)]
+    for start in range(0, len(groups), at_once):
+        batch = groups[start : start + at_once]
+        # The middle of each group is seen. Padded slice 0 is slice `first - before`, where the first window begins.
+        places = [group[(len(group) - 1) // 2] - first for group in batch]
+        inputs = torch.stack([padded[k : k + SLICES * step : step] for k in places]).to(model.device)
         with torch.inference_mode():  # here and not around the loop, or whoever takes the slices would run in it too
             labels = model.identification(inputs)[:, 0, :rows, :columns].float().cpu().numpy()
-        for i, of_slice in zip(slices, labels, strict=True):
-            if not strip:
-                yield i, of_slice
-                continue
-            whole = np.zeros(mask.shape[1:], np.float32)
-            whole[window] = of_slice
-            yield i, whole
+        for group, of_slice in zip(batch, labels, strict=True):
+            whole = of_slice
+            if strip:
+                whole = np.zeros(mask.shape[1:], np.float32)
+                whole[window] = of_slice
+            for i in group:
+                yield i, whole
 
 
 def _strip(mask: NDArray[np.uint8], spacing_mm: tuple[float, float, float]) -> tuple[slice, slice]:

@@ -100,14 +100,19 @@ def test_detection_within_boxes_sees_what_lies_around_them_and_writes_nothing_th
         assert (found == labels * held(boxes, labels.shape)).all()
 
 
-def test_in_the_strip_around_the_spine_identification_says_the_same():
-    labels = np.random.default_rng(0).integers(1, 27, (40, 90, 150)).astype(np.float32)
-    volume = Volume(labels * 40, Grid.from_spacing(labels.shape, 2.0))
-    mask = np.zeros(labels.shape, np.uint8)
-    mask[3:37, 40:50, 70:80] = 1
-    found = dict(identify(volume, mask, true_model(2.0), strip=True))
-    assert list(found) == list(range(3, 37))
+@pytest.mark.parametrize(("mm", "alike"), [(2.0, 2), (1.0, 4), (5.0, 1)])
+def test_in_the_strip_around_the_spine_identification_says_the_same_of_slices_4_mm_apart(mm, alike):
+    random = np.random.default_rng(0).integers(1, 27, (40, 90, 150)).astype(np.float32)
+    volume = Volume(random * 40, Grid.from_spacing(random.shape, mm))
+    mask = np.zeros(random.shape, np.uint8)
+    mask[3:36, 40:50, 70:80] = 1
+    found = dict(identify(volume, mask, true_model(mm), strip=True))
+    assert list(found) == list(range(3, 36))
+    rows, columns = (round(around / mm) for around in (48, 120))
+    window = slice(max(0, 40 - rows), 50 + rows), slice(max(0, 70 - columns), 80 + columns)
     for i, of_slice in found.items():
-        assert of_slice[16:74, 10:140] == pytest.approx(labels[i, 16:74, 10:140], abs=1e-4)
-        assert not of_slice[:16].any()
-        assert not of_slice[:, :10].any()
+        group = range(i - (i - 3) % alike, min(i - (i - 3) % alike + alike, 36))
+        seen = random[group[(len(group) - 1) // 2]]
+        assert of_slice[window] == pytest.approx(seen[window], abs=1e-4)
+        assert not of_slice[: window[0].start].any()
+        assert not of_slice[:, : window[1].start].any()

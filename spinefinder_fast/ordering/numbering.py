@@ -143,9 +143,11 @@ def number(
     start = _missed_beyond(above, gaps, missed, -1) + FIRST - 0.5 * (SIZES[:, None] / SIZE_SD) ** 2
     start = start[:, None] + supposed[:, None, None]
     finish = _missed_beyond(below, gaps, missed, 1)[:, None] + np.zeros_like(supposed)[:, None, None]
-    turned = points[::-1], node[::-1], finish[::-1], down.turned()
-    forward = [_Sweep(points, node, start, down, join) for join in (np.maximum, np.logaddexp)]
-    backward = [_Sweep(*turned, join) for join in (np.maximum, np.logaddexp)]
+    up = down.turned()
+    lengths, lengths_up = _lengths(points, down), _lengths(points[::-1], up)
+    joins = np.maximum, np.logaddexp
+    forward = [_Sweep(node, start, down, lengths, join) for join in joins]
+    backward = [_Sweep(node[::-1], finish[::-1], up, lengths_up, join) for join in joins]
     # The best path through each candidate, size and level; a candidate's own cost is in both sweeps.
     best, likely = (f.scores + b.scores[::-1] - node[:, :, None] for f, b in zip(forward, backward, strict=True))
 
@@ -236,41 +238,45 @@ def _missed_beyond(beyond_mm: Array, gaps_mm: Array, missed: Array, towards: int
     return np.asarray((np.exp(SIZES)[:, None, None] * far < beyond_mm[:, None, None, None]) @ missed)
 
 
+def _lengths(points: Array, table: Ways) -> list[Array]:
+    """For each candidate, (j, sizes, m) what each way to it is worth by its length and its rarity, from each of the
+    candidates before it (`_before`)."""
+    found = []
+    for i in range(len(points)):
+        mm = np.linalg.norm(points[_before(i)] - points[i], axis=1).clip(min=1.0)[:, None, None]
+        spread = np.hypot(table.sd, NOISE_MM * np.sqrt(2) / mm)
+        off = (np.log(mm) - SIZES[:, None] - table.log_mm) / spread
+        found.append(np.log(np.exp(-0.5 * off**2) + np.exp(-OUTLIER)) + table.prior)
+    return found
+
+
+def _before(i: int) -> slice:
+    """The candidates from which a path may come to i."""
+    return slice(max(i - 1 - MOST_LEFT_OUT, 0), i)
+
+
 class _Sweep:
     """The paths that end at each candidate, from one end of the row.
 
     Args:
-        points: (n, 3) in the order of the sweep.
-        node: (n, k, 28) what a candidate is worth at each level, under each supposition.
+        node: (n, k, 28) what a candidate is worth at each level, under each supposition; in the order of the sweep.
         start: (n, k, sizes, 28) what a path is worth that begins at a candidate.
         table: the ways from level to level.
+        lengths: what they are worth, from `_lengths`.
         join: of several paths the best (`numpy.maximum`) or all of them (`numpy.logaddexp`).
     """
 
-    def __init__(self, points: Array, node: Array, start: Array, table: Ways, join: np.ufunc) -> None:
-        self._points, self._start, self._table = points, start, table
+    def __init__(self, node: Array, start: Array, table: Ways, lengths: list[Array], join: np.ufunc) -> None:
+        self._start, self._table, self._lengths = start, table, lengths
         self.scores = np.empty(start.shape)
         ends, firsts = np.unique(table.end, return_index=True)
-        for i in range(len(points)):
+        for i in range(len(node)):
             self.scores[i] = start[i]
             if i:
-                before = self.scores[self._before(i), ..., table.origin] + self._lengths(i)[:, None]
+                before = self.scores[_before(i), ..., table.origin] + lengths[i][:, None]
                 paths = join.reduceat(join.reduce(before, axis=0), firsts, axis=-1)
                 self.scores[i][..., ends] = join(self.scores[i][..., ends], paths)
             self.scores[i] += node[i][:, None]
-
-    @staticmethod
-    def _before(i: int) -> slice:
-        """The candidates from which a path may come to i."""
-        return slice(max(i - 1 - MOST_LEFT_OUT, 0), i)
-
-    def _lengths(self, i: int) -> Array:
-        """(j, sizes, m) what each way to i is worth by its length and its rarity, from each candidate before it."""
-        table = self._table
-        mm = np.linalg.norm(self._points[self._before(i)] - self._points[i], axis=1).clip(min=1.0)[:, None, None]
-        spread = np.hypot(table.sd, NOISE_MM * np.sqrt(2) / mm)
-        off = (np.log(mm) - SIZES[:, None] - table.log_mm) / spread
-        return np.asarray(np.log(np.exp(-0.5 * off**2) + np.exp(-OUTLIER)) + table.prior)
 
     def follow(self, i: int, case: int, size: int, level: int) -> Iterator[tuple[int, int]]:
         """The best path that ends at a candidate with a supposition, a size and a level: candidates and their levels,
@@ -279,7 +285,7 @@ class _Sweep:
             yield i, level
             if not i:
                 return
-            steps = self.scores[self._before(i), case, size][:, self._table.origin] + self._lengths(i)[:, size]
+            steps = self.scores[_before(i), case, size][:, self._table.origin] + self._lengths[i][:, size]
             steps = np.where(self._table.end == level, steps, -np.inf)
             j, way = np.unravel_index(steps.argmax(), steps.shape)
             if steps[j, way] <= self._start[i, case, size, level]:
