@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from threading import Lock, Semaphore
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from spinefinder_fast import anatomy
 from spinefinder_fast.discs import dense_labels
@@ -39,8 +41,12 @@ if TYPE_CHECKING:
 
 RESULT_ENDINGS = ("_ctd.json", ".mrk.json", ".csv", ".png")
 
-IN_FLIGHT = 3
-"""Scans in memory at once: one is read while another is located and a third is written."""
+SIDE_BY_SIDE = 2
+"""Scans that are located at once on a CPU, each with its share of the threads: small networks leave cores idle when
+many share one of them."""
+
+LARGE_VOXELS = 250_000_000
+"""A scan with more is located alone, for memory's sake: 512 x 512 x 950."""
 
 SUMMARY = "summary"
 """The batch's own table is ``summary.csv``, so no scan's results may be called so."""
@@ -96,7 +102,7 @@ def predict_batch(
 ) -> Iterator[tuple[ScanResult, Spine | None]]:
     """Locate the vertebrae of each scan and write its results into `folder`.
 
-    While one scan is located, the next one is read and the results of the one before are written.
+    While scans are located, on a CPU two at once, the next one is read and the results of the one before are written.
 
     For each scan: ``<name>_ctd.json`` (VerSe), ``<name>.csv``, ``<name>.mrk.json`` (3D Slicer), and on request a
     picture ``<name>.png`` and the dense labels ``<name>_labels.nii.gz``.
@@ -117,16 +123,22 @@ def predict_batch(
     """
     names = result_names(paths)
     make_folder(folder)
-    stages = [ThreadPoolExecutor(1, f"spinefinder-{stage}") for stage in ("read", "locate", "write")]
-    reader, worker, writer = stages
+    threads = torch.get_num_threads()
+    workers = max(1, min(SIDE_BY_SIDE, threads, len(paths))) if model.device == "cpu" else 1
+    reader, writer = (ThreadPoolExecutor(1, f"spinefinder-{stage}") for stage in ("read", "write"))
+    # The number of threads is each thread's own.
+    worker = ThreadPoolExecutor(workers, "spinefinder-locate", torch.set_num_threads, (threads // workers,))
+    stages = reader, worker, writer
+    slots = _Slots(workers)
     queue: deque[Future[_Job]] = deque()
     waiting = iter(zip(names, paths, strict=True))
     try:
         while True:
-            for name, path in islice(waiting, IN_FLIGHT - len(queue)):
+            # One is read and one is written meanwhile.
+            for name, path in islice(waiting, workers + 2 - len(queue)):
                 job = _Job(name, path, folder)
                 read = reader.submit(job.read)
-                located = worker.submit(job.locate, read, model, procedure)
+                located = worker.submit(job.locate, read, slots, model, procedure)
                 queue.append(writer.submit(job.write, located, label_map, picture))
             if not queue:
                 return
@@ -138,6 +150,25 @@ def predict_batch(
             stage.shutdown(wait=False, cancel_futures=True)
         for stage in stages:
             stage.shutdown()
+        torch.set_num_threads(threads)  # which threads that begin later start from
+
+
+class _Slots:
+    """Room for so many scans to be located at once, or for a large one alone."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._free, self._queue = count, Semaphore(count), Lock()
+
+    @contextmanager
+    def held(self, alone: bool) -> Iterator[None]:
+        taken = self._count if alone else 1
+        with self._queue:  # one at a time, or two that each want all would wait for each other
+            for _ in range(taken):
+                self._free.acquire()
+        try:
+            yield
+        finally:
+            self._free.release(taken)
 
 
 class _Job:
@@ -157,9 +188,10 @@ class _Job:
                 (self._folder / (self._name + ending)).unlink(missing_ok=True)
             self._scan = read_scan(self._path)
 
-    def locate(self, read: Future[None], model: Model, procedure: Procedure) -> None:
+    def locate(self, read: Future[None], slots: _Slots, model: Model, procedure: Procedure) -> None:
         read.result()
-        with self._stage("locate"):
+        large = self._scan is not None and self._scan.array.size > LARGE_VOXELS
+        with slots.held(alone=large), self._stage("locate"):
             if self._scan is not None:
                 self.spine = replace(locate(self._scan, model, procedure=procedure), source=self._name)
 

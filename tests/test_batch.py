@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from threading import Event, active_count
+from threading import Barrier, Event, active_count
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from stubs import labelled_scan, true_model
 
-from spinefinder_fast import make_phantom
+from spinefinder_fast import Grid, Spine, batch, make_phantom, read_scan
 from spinefinder_fast.batch import predict_batch, result_names
 from spinefinder_fast.errors import OutputError, ScanError
 from spinefinder_fast.procedure import FAITHFUL
@@ -214,3 +216,35 @@ def test_names_that_clash_are_found_out_before_the_work(scans, tmp_path):
     with pytest.raises(OutputError, match="E_NAME_CLASH"):
         next(predict_batch([scans[0], scans[0].with_suffix(".nii.gz")], tmp_path / "out", true_model(4.0)))
     assert not (tmp_path / "out").exists()
+
+
+def test_two_scans_are_located_side_by_side_and_a_large_one_alone(scans, tmp_path, monkeypatch):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    monkeypatch.setattr(batch, "LARGE_VOXELS", read_scan(scans[0]).array.size)
+    large = tmp_path / "large.nii"
+    big = np.tile(read_scan(scans[0]).array, (1, 1, 2))
+    write_nifti(large, big, Grid.from_spacing(big.shape, 4.0))
+    under_way, together, threads = set(), {}, set()
+    meeting = Barrier(2)
+
+    def locate(scan, model, procedure):
+        under_way.add(scan.name)
+        if scan.name in "ab":
+            meeting.wait(timeout=60)  # neither goes on before the other has come
+        time.sleep(0.1)
+        together[scan.name] = set(under_way)
+        threads.add(torch.get_num_threads())
+        under_way.remove(scan.name)
+        return Spine((), scan.file_grid, scan.name, (), {"seconds": {}})
+
+    monkeypatch.setattr(batch, "locate", locate)
+    try:
+        paths = [scans[0], scans[1], large, scans[2]]
+        found = [result.scan for result, _ in predict_batch(paths, tmp_path / "out", true_model(), picture=False)]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert found == ["a", "b", "large", "c"]
+    assert together["large"] == {"large"}
+    assert threads == {1}
