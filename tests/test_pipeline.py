@@ -12,6 +12,7 @@ from spinefinder_fast import Grid, Scan, locate, make_phantom
 from spinefinder_fast.detection import detect
 from spinefinder_fast.identification import identify
 from spinefinder_fast.networks.identification import SLICES, TARGET
+from spinefinder_fast.ordering.numbering import CERTAIN
 from spinefinder_fast.procedure import FAITHFUL, PRESETS
 from spinefinder_fast.volume import AIR_HU, WINDOW_SCALE_HU, Volume
 
@@ -47,9 +48,9 @@ def test_with_networks_that_know_the_truth_the_default_pipeline_finds_it(first, 
     assert errors.max() < 5
     sure = min(v.confidence for v in found)
     assert found.details["numbering"].verdict == (
-        "certain" if sure >= 0.995 else "probable" if sure >= 0.8 else "ambiguous"
+        "certain" if sure >= CERTAIN else "probable" if sure >= 0.8 else "ambiguous"
     )
-    assert any("W_NUMBERING" in warning for warning in found.warnings) == (sure < 0.995)
+    assert any("W_NUMBERING" in warning for warning in found.warnings) == (sure < CERTAIN)
 
 
 @pytest.mark.parametrize("name", ["fast", "faithful"])

@@ -128,11 +128,6 @@ def _features(bodies: list[dict[str, Any]], detected: list[dict[str, Any]]) -> A
     return features
 
 
-SHIFTS, SHIFTED = (-1, 0, 1), 0.01
-"""The detector may put the borders of chest and loin one vertebra off, and that for all bodies of a scan: how likely
-that is, either way."""
-
-
 def is_training(case: Case) -> bool:
     """Which half a patient belongs to."""
     return hashlib.sha256(case.patient.encode()).digest()[0] % 2 == 0
@@ -290,12 +285,7 @@ class _Numbered:
 
     def __call__(self, case: Case) -> Numbering:
         evidence, real = self.emission(case.features)
-        shifted = np.full((len(SHIFTS), *evidence.shape), -FLOOR)
-        for of_shift, shift in zip(shifted, SHIFTS, strict=True):
-            kept = slice(max(0, -shift), anatomy.N_LABELS - max(0, shift))
-            of_shift[:, kept] = np.roll(evidence, -shift, axis=1)[:, kept]
-        supposed = np.log([SHIFTED if shift else 1 - 2 * SHIFTED for shift in SHIFTS])
-        return number(case.points, shifted, real, suppositions=supposed, gaps_mm=self.emission.gaps_mm)
+        return number(case.points, evidence, real, gaps_mm=self.emission.gaps_mm)
 
 
 if __name__ == "__main__":

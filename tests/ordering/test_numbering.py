@@ -51,7 +51,7 @@ def sure(n):
 @pytest.mark.parametrize("seed", range(3))
 def test_a_plain_row_gets_its_levels(first, last, seed):
     expected = names(first, last)
-    found = number(spine(expected, seed, size=0.9 + 0.1 * seed), hints(expected, 4.0), sure(len(expected)))
+    found = number(spine(expected, seed, size=0.9 + 0.1 * seed), hints(expected, 5.0), sure(len(expected)))
     assert list(found.names) == expected
     assert found.verdict == "certain"
     assert (found.confidence > 0.9).all()
