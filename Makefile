@@ -5,7 +5,7 @@
 # make gpu-check  on a machine with a GPU: build, test, sanitize and measure the CUDA kernels with PYTHON's own torch
 # make bench   the kernels against the plain baselines: a table of ratios, kept in README.md and docs/benchmarks.md;
 #              ARGS="-m gpu" or "-m 'not gpu'" for one kind of device
-# make bench-all  those, the networks, the pipeline, and the crops of a training per second
+# make bench-all  those, the networks, the pipeline, the crops of a training and the scans of the generator per second
 # make bench-end-to-end  from file to centroids against the paper's way and others' (docs/performance.md); ARGS="--data DIR"
 # make weights train the shipped weights again (hours); DATA names the folder of scans and label maps
 # make leave-out  after it: judge that training by the real scans, each named by weights that never saw it
@@ -38,7 +38,7 @@ bench: $(VENV)/bench
 	$(BENCH) benchmarks/kernels --benchmark-quiet --save-ratios $(ARGS)
 
 bench-all: bench
-	$(BENCH) benchmarks/networks benchmarks/pipeline benchmarks/training --benchmark-group-by=group --benchmark-columns=median,iqr,rounds
+	$(BENCH) benchmarks/networks benchmarks/pipeline benchmarks/training --benchmark-group-by=group --benchmark-columns=median,iqr,ops,rounds
 
 bench-end-to-end: $(VENV)/bench
 	$(BIN)/python -m benchmarks.end_to_end $(ARGS)
