@@ -60,6 +60,33 @@ def test_a_column_is_found_and_named(first, last):
     assert all(v.votes > 0 and v.spread_mm[0] > 0 for v in vertebrae)
 
 
+def test_a_column_that_shows_neither_end_is_not_certain():
+    # All of its labels may be a level off, and nothing in it says no.
+    volume, mask, labels, _ = column("T3", "T12")
+    _, numbering = decode(enumerate(labels), mask, volume)
+    assert numbering.verdict == "probable"
+    volume, mask, labels, _ = column("C1", "S2", margin_mm=(80.0, 60.0))
+    assert decode(enumerate(labels), mask, volume)[1].verdict == "certain"
+
+
+def test_the_skull_speaks_against_a_whole_neck_that_is_off():
+    # Above C1 there is nothing more to find, however far one sees.
+    volume, mask, labels, _ = column("C1", "T2", margin_mm=(90.0, 15.0))
+    vertebrae, numbering = decode(enumerate(labels + np.float32(0.7)), mask, volume)
+    assert [v.name for v in vertebrae] == names("C1", "T2")
+    assert numbering.verdict != "certain"
+
+
+def test_where_the_scan_is_padded_nothing_is_in_view():
+    volume, mask, labels, _ = column("C2", "T2", margin_mm=(90.0, 15.0))
+    seen = decode(enumerate(labels), mask, volume)[1]
+    top = int(np.flatnonzero(mask.any(axis=(0, 1)))[-1])
+    volume.array[:, :, top + 3 :] = -1000.0
+    padded = decode(enumerate(labels), mask, volume)[1]
+    assert padded.names == tuple(names("C2", "T2"))
+    assert padded.confidence.min() > seen.confidence.min()
+
+
 def test_labels_half_a_level_off_do_not_move_the_bodies():
     volume, mask, labels, centres = column("T8", "L3")
     labels += 0.4

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The weights that the package ships."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from spinefinder_fast import locate, make_phantom
 from spinefinder_fast.networks.weights import DEFAULT_FOLDER, read_manifest
+from spinefinder_fast.procedure import FAITHFUL
 from spinefinder_fast.scan import Scan
 
 
@@ -30,3 +33,13 @@ def test_they_find_and_name_the_vertebrae_of_a_phantom():
     errors = [np.linalg.norm(np.subtract(spine[v.name].lps, v.lps)) for v in phantom.spine]
     assert np.mean(errors) < 8
     assert np.max(errors) < 20
+
+
+def test_with_them_the_fast_way_says_what_the_paper_s_says():
+    phantom = make_phantom("T11", "L3", spacing_mm=2.0, seed=104, fov_mm=(150, 150))
+    scan = Scan(phantom.array, phantom.grid, phantom.grid, "phantom", None)
+    fast, faithful = locate(scan), locate(scan, procedure=replace(FAITHFUL, decode="order"))
+    assert fast.names == faithful.names
+    apart = np.linalg.norm(fast.lps() - faithful.lps(), axis=1)
+    assert np.median(apart) < 0.5
+    assert apart.max() < 3
