@@ -44,6 +44,9 @@ HALF_FILL: Final = 0.5
 """A body with this share of the votes that its vertebra would give is as likely real as not."""
 
 
+STRAY_LEVELS: Final = 5.0
+"""What is no vertebra mostly lies beside one: its label, too, is one of a few, and no sign that it is one."""
+
 MISSED_AT_END: Final = np.log([0.15, *[0.05] * 23, 0.1, 0.5])
 """(26,) log probability that a vertebra in view beyond the ends was missed. C1 is small, S2 hardly stands out."""
 
@@ -142,7 +145,8 @@ def _room_mm(points: Array, volume: Volume) -> float:
 
 
 def _real(bodies: Bodies) -> Array:
-    """(n,) log odds of a vertebra, by its votes."""
+    """(n,) log odds of a vertebra, by its votes; `number` takes any label of one that is none for equally likely."""
     by_votes = (2 * np.log2(np.maximum(bodies.fill, 1e-3) / HALF_FILL)).clip(-4.0, 4.0)
     # Where the mask has a hole, a whole stretch was missed, as at an end; single prices would add up to more.
+    by_votes -= np.log(anatomy.N_LABELS / STRAY_LEVELS)
     return np.where(bodies.votes == 0, levels.MISSED_AT_END, by_votes)
