@@ -105,6 +105,7 @@ LOCATED = {
     "load_model_s": 1.0,
 }
 CASE = {"mm": [0.25, 1.0], "equal": 1, "either": 2, "inside": 2, "vertebrae": 2, "fast_s": 1.0, "faithful_s": 9.0}
+CASE |= {"true": 4, "fast_right": [1.0, 2.0, 3.0], "faithful_right": [1.5, 2.5]}
 SLOW = LOCATED | {"seconds": {"load": 1.0, "detect": 200.0, "total": 201.0}}
 
 
@@ -150,6 +151,9 @@ def test_the_rows_hold_ours_against_the_others(bench):
     assert found["a batch", "one by one"]["ratio"] == 0.75
     assert found["distance, median mm", "faithful tiling everywhere"]["ratio"] == 0.625
     assert found["share named alike", "faithful tiling everywhere"]["ratio"] == 0.5
+    named = found["vertebrae named rightly", "faithful tiling everywhere"]
+    assert named["ratio"] == 1.5
+    assert named["note"] == "3 and 2 of 4 annotated vertebrae, at a median of 2.00 and 2.00 mm"
     assert [r["ratio"] for r in bench.rows if r["kernel"] == "peak memory, MB"] == [900, 900]
     assert all(r.keys() == row().keys() for r in bench.rows)
     assert bench.stages["fast"] == {"load": 1.0, "detect": 2.0}

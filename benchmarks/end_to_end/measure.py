@@ -277,6 +277,14 @@ class Bench:
             equal, inside = (sum(case[key] for case in cases) for key in ("equal", "inside"))
             note = f"{equal} of the {either} vertebrae that either finds"
             self._row("share named alike", other, shape, equal / either, None, "higher", *seconds, note=note)
+            if true := sum(case["true"] for case in cases):
+                fast, faithful = ([x for case in cases for x in case[way]] for way in ("fast_right", "faithful_right"))
+                note = (
+                    f"{len(fast)} and {len(faithful)} of {true} annotated vertebrae, "
+                    f"at a median of {median(fast or [0]):.2f} and {median(faithful or [0]):.2f} mm"
+                )
+                ratio = len(fast) / max(1, len(faithful))
+                self._row("vertebrae named rightly", other, shape, ratio, 1, "higher", *seconds, note=note)
             self._row(
                 "share inside the coarse boxes",
                 "the paper's patches everywhere",
@@ -353,6 +361,7 @@ ORDER = (
     "distance, median mm",
     "distance, largest mm",
     "share named alike",
+    "vertebrae named rightly",
     "share inside the coarse boxes",
     "import spinefinder_fast, s",
     "spinefinder predict, a fresh process",

@@ -204,20 +204,23 @@ def batch(files: list[str], folder: str, weights: str | None) -> Found:
 
 
 def agreement(weights: str | None, phantoms: Found, fov_mm: list[float], data: list[str]) -> Found:
-    """The fast way against the paper's patches everywhere, numbered alike: on phantoms, and on scans of a folder."""
-    from spinefinder_fast import Scan, load_model, make_phantom, read_scan
+    """The fast way against the paper's patches everywhere, numbered alike: on phantoms, and on scans of a folder, where
+    those with a ``centroids.json`` beside them are also held against that."""
+    from spinefinder_fast import Scan, load_model, make_phantom, read_centroids, read_scan
 
     model = load_model(weights)
     found: Found = {"phantoms": [], "scans": []}
     for seed, (first, last) in phantoms.items():
         p = make_phantom(first, last, spacing_mm=2.0, seed=int(seed), fov_mm=(fov_mm[0], fov_mm[1]))
-        found["phantoms"].append(_agree(Scan(p.array, p.grid, p.grid, f"{first}-{last}", Path()), model))
+        found["phantoms"].append(_agree(Scan(p.array, p.grid, p.grid, f"{first}-{last}", Path()), model, p.spine))
     for path in data:
-        found["scans"].append(_agree(read_scan(path), model))
+        scan, annotated = read_scan(path), Path(path).with_name("centroids.json")
+        truth = read_centroids(annotated, scan.file_grid) if annotated.exists() else None
+        found["scans"].append(_agree(scan, model, truth))
     return found
 
 
-def _agree(scan: Any, model: Any) -> Found:
+def _agree(scan: Any, model: Any, truth: Any) -> Found:
     from scipy.optimize import linear_sum_assignment
 
     from spinefinder_fast import locate
@@ -242,9 +245,22 @@ def _agree(scan: Any, model: Any) -> Found:
         "either": len(fast) + len(faithful) - len(pairs),
         "inside": int(inside.sum()),
         "vertebrae": len(faithful),
+        "true": len(truth or ()),
+        "fast_right": _right(fast, truth),
+        "faithful_right": _right(faithful, truth),
         "fast_s": sum(fast.details["seconds"].values()),
         "faithful_s": sum(faithful.details["seconds"].values()),
     }
+
+
+def _right(found: Any, truth: Any) -> list[float]:
+    """Of the annotated vertebrae whose nearest centroid, near enough, has their name: how far off it is, mm."""
+    right = []
+    for vertebra in truth or ():
+        mm = np.linalg.norm(found.lps() - vertebra.lps, axis=1)
+        if len(mm) and mm.min() <= REACH_MM and found.names[mm.argmin()] == vertebra.name:
+            right.append(float(mm.min()))
+    return right
 
 
 def _timed(call: Callable[[], Any], rounds: int) -> tuple[float, Any]:
