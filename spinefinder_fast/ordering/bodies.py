@@ -167,8 +167,12 @@ def _mean_hu(centre: Array, image: Scan | Volume) -> Array:
     return np.asarray(hu.reshape(points.shape[:2]).mean(axis=0), np.float64)
 
 
-GAP_SPREAD: Final = 0.12
-"""Relative spread of gaps when the level is known roughly: people's sizes and the levels' own."""
+GAP_SPREAD: Final = 0.1
+"""Relative spread of one person's gaps when the level is known roughly."""
+
+SIZES: Final = np.exp(np.linspace(-0.24, 0.24, 7))
+SIZE_SPREAD: Final = 0.08
+"""People's sizes that are tried, against the adult mean, and how they spread; children are among them."""
 
 IMAGE, STEPS, PHASE = 1.0, 1.0, 1.0
 """How much the image, the steps of the labels and their values say about where bodies lie."""
@@ -206,7 +210,15 @@ def find_bodies(seen: Profile, grid: Grid) -> Bodies:
         seen: what is seen along the spine.
         grid: of the mask.
     """
-    gap = _expected_gap(seen.label)
+    usual = _expected_gap(seen.label)
+    rows = [_best_row(seen, size * usual) for size in SIZES]
+    prior = -0.5 * (np.log(SIZES) / SIZE_SPREAD) ** 2
+    best = int(np.argmax([score + p for (score, _), p in zip(rows, prior, strict=True)]))
+    return _bodies(seen, rows[best][1], SIZES[best] * usual, grid)
+
+
+def _best_row(seen: Profile, gap: Array) -> tuple[float, NDArray[np.int64]]:
+    """What the best row of bodies for these gaps is worth, and their places."""
     worth = bodyness(seen, gap)
     n = len(worth)
     best, back = np.empty(n), np.full(n, -1)
@@ -222,10 +234,11 @@ def find_bodies(seen: Profile, grid: Grid) -> Bodies:
     last = np.where((n - 1 - np.arange(n)) * STEP_MM <= 0.9 * gap, best, -np.inf)
     place = []
     s = int(last.argmax())
+    score = float(last[s])
     while s >= 0:
         place.append(s)
         s = int(back[s])
-    return _bodies(seen, np.array(place[::-1]), gap, grid)
+    return score, np.array(place[::-1])
 
 
 def bodyness(seen: Profile, gap: Array) -> Array:
