@@ -53,17 +53,20 @@ sanitize: $(VENV)/installed
 gpu-check:
 	PYTHON="$(PYTHON)" benchmarks/gpu_check.sh
 
-# Rendered scans first, real ones among them then. A run that was stopped goes on when it is called again.
+# Rendered scans first, real ones among them then, and the identification from the mean of both. A run that was stopped goes on when it is called again.
 RECIPES := spinefinder_fast/training/recipes
 weights: $(VENV)/installed
 	$(if $(DATA),,$(error DATA must name the folder of scans and label maps))
 	test -d runs/set || { $(BIN)/python -m spinefinder_fast.training.build_set $(RECIPES)/synthetic.toml $(DATA) runs/set.part \
 		--processes $$(nproc) && mv runs/set.part runs/set; }
 	$(BIN)/spinefinder train runs/set/synthetic -o runs/synthetic --recipe $(RECIPES)/synthetic.toml --store runs/volumes
-	$(BIN)/spinefinder train runs/set/synthetic runs/set/real/* -o runs/weights --recipe $(RECIPES)/real.toml --start runs/synthetic \
+	$(BIN)/spinefinder train runs/set/synthetic runs/set/real/* -o runs/real --recipe $(RECIPES)/real.toml --start runs/synthetic \
 		--store runs/volumes
-	mkdir -p spinefinder_fast/weights
-	cp runs/weights/manifest.json runs/weights/*.safetensors spinefinder_fast/weights/
+	$(BIN)/python -m spinefinder_fast.training.combine runs/mean identification=runs/synthetic,runs/real
+	$(BIN)/spinefinder train runs/set/synthetic runs/set/real/* -o runs/settled --network identification \
+		--recipe $(RECIPES)/settle.toml --start runs/mean --store runs/volumes
+	$(BIN)/python -m spinefinder_fast.training.combine spinefinder_fast/weights coarse=runs/real detection=runs/real \
+		identification=runs/settled
 
 leave-out: $(VENV)/installed
 	$(if $(DATA),,$(error DATA must name the folder of scans and label maps))

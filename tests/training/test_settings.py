@@ -30,10 +30,11 @@ def test_a_recipe_of_shipped_weights_is_read(recipe):
         assert read_recipe(recipe, kind).kind == kind
 
 
-def test_the_second_recipe_goes_on_with_the_networks_of_the_first():
+def test_the_later_recipes_go_on_with_the_networks_of_the_first():
     for kind in PAPER:
         first, second = (read_recipe(RECIPES / f"{name}.toml", kind) for name in ("synthetic", "real"))
         assert first.spec == second.spec
+    assert read_recipe(RECIPES / "settle.toml", "identification").spec == second.spec
 
 
 def test_the_set_of_the_shipped_weights_keeps_patients_apart():
