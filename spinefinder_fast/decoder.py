@@ -34,7 +34,7 @@ SHARED: Final = np.linspace(-4 / 3, 4 / 3, 9)
 """How far all labels of a scan may be off together: the networks count from the same ribs, the same skull."""
 
 SHARED_SD: Final = (0.2, 0.8)
-SHARED_FAR: Final = 0.2
+SHARED_FAR: Final = 0.1
 """Its spread in most scans and, in so large a share of them, where the networks were misled."""
 
 UNLIKELIEST: Final = 6.0
