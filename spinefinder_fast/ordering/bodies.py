@@ -170,7 +170,7 @@ def _mean_hu(centre: Array, image: Scan | Volume) -> Array:
 GAP_SPREAD: Final = 0.1
 """Relative spread of one person's gaps when the level is known roughly."""
 
-SIZES: Final = np.exp(np.linspace(-0.24, 0.24, 7))
+SIZES: Final = np.exp(np.linspace(-0.24, 0.24, 5))
 SIZE_SPREAD: Final = 0.08
 """People's sizes that are tried, against the adult mean, and how they spread; children are among them."""
 
