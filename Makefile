@@ -53,7 +53,8 @@ sanitize: $(VENV)/installed
 gpu-check:
 	PYTHON="$(PYTHON)" benchmarks/gpu_check.sh
 
-# Rendered scans first, real ones among them then, and the identification from the mean of both. A run that was stopped goes on when it is called again.
+# Rendered scans first, real ones among them then, and the identification from the mean of both. A run that was stopped
+# goes on when it is called again.
 RECIPES := spinefinder_fast/training/recipes
 weights: $(VENV)/installed
 	$(if $(DATA),,$(error DATA must name the folder of scans and label maps))

@@ -94,7 +94,8 @@ def summary(found: Sequence[Offsets]) -> str:
     shared = np.array([o.shared for o in found if o.off])
     own = np.concatenate([np.subtract(o.off, o.shared) for o in found]) if len(shared) else np.zeros(0)
     near = np.abs(shared) <= FAR
-    watched, missed = (Counter(name for o in found for name in names(o)) for names in (_ends, _missed))
+    watched = Counter(name for o in found for name in o.ends)
+    missed = Counter(name for o in found for name in o.missed)
     lines = [
         f"{len(found)} scans, {len(own)} bodies",
         f"shared: within {FAR:g} in {near.mean():.1%} of the scans, spread there {_rms(shared[near]):.2f}, "
@@ -104,14 +105,6 @@ def summary(found: Sequence[Offsets]) -> str:
         + ", ".join(f"{name} {missed[name]}/{watched[name]}" for name in anatomy.EVERY_NAME if watched[name]),
     ]
     return "\n".join(lines)
-
-
-def _ends(offsets: Offsets) -> tuple[str, ...]:
-    return offsets.ends
-
-
-def _missed(offsets: Offsets) -> tuple[str, ...]:
-    return offsets.missed
 
 
 def _rms(values: np.ndarray) -> float:
