@@ -74,7 +74,9 @@ _OUTLINE = np.array([
 ], np.float64)  # fmt: skip
 
 
-def paint_person(canvas: Canvas, person: Person, *, table: bool = False, screws: Sequence[int] = ()) -> None:
+def paint_person(
+    canvas: Canvas, person: Person, *, table: bool = False, screws: Sequence[int] = (), vertebrae: bool = True
+) -> None:
     """Paints everything of `person` that the canvas's field of view holds, from the skin inwards.
 
     Args:
@@ -82,6 +84,7 @@ def paint_person(canvas: Canvas, person: Person, *, table: bool = False, screws:
         person: who.
         table: whether the scanner's table is seen.
         screws: neighbouring vertebrae (indices, 0 = C1) that screws and rods hold together, further to the findings.
+        vertebrae: whether vertebrae and discs are painted, or left out for those of somebody else.
     """
     rng = np.random.default_rng(person.seed)
     ribs = rib_curves(person)
@@ -95,7 +98,9 @@ def paint_person(canvas: Canvas, person: Person, *, table: bool = False, screws:
     _pelvis(canvas, person)
     _ribcage(canvas, person, ribs)
     _vessels(canvas, person)
-    _spine(canvas, person)
+    if vertebrae:
+        _spine(canvas, person)
+    _canal(canvas, person)
     for run in (screws, *person.findings.screws):
         _screws(canvas, person, run)
     for i in sorted(person.findings.cages):
@@ -347,9 +352,15 @@ def _head(canvas: Canvas, person: Person) -> None:
     def blob(centre: Sequence[float], radii: Sequence[float]) -> Solid | None:
         return canvas.ellipsoid(at(*centre), [r * s for r in radii], frame)
 
-    skull, face, chin, throat = (0, -10, 82), (0, -62, 18), (0, -72, -26), (0, -34, -42)
+    skull = (0, -10, 82)
+    shapes = (
+        (skull, (79, 98, 79)),
+        ((0, -62, 18), (62, 58, 72)),  # face
+        ((0, -72, -26), (52, 46, 36)),  # chin
+        ((0, -34, -42), (44, 52, 40)),  # throat
+        ((0, 20, 2), (54, 50, 46)),  # nape
+    )
     for tissue, thinner in ((Tissue.SKIN, 0.0), (Tissue.FAT, 2.0), (Tissue.MUSCLE, 5.0)):
-        shapes = ((skull, (79, 98, 79)), (face, (62, 58, 72)), (chin, (52, 46, 36)), (throat, (44, 52, 40)))
         heads = [blob(centre, [r - thinner for r in radii]) for centre, radii in shapes]
         for under in (Tissue.AIR, Tissue.SKIN, Tissue.FAT):
             canvas.paint(heads, tissue, only=under)
@@ -602,7 +613,10 @@ def _spine(canvas: Canvas, person: Person) -> None:
     for i in sorted(person.findings.cement):
         _cement(canvas, person, i)
     _sacral_holes(canvas, person)
-    s = person.size
+
+
+def _canal(canvas: Canvas, person: Person) -> None:
+    s, s1 = person.size, person.index(S1)
     centres = [person.centroids[i] + person.frames[i] @ _canal_centre(person, i) for i in range(s1 + 2)]
     crown = person.centroids[C1] + person.frames[C1] @ (s * np.array([0, 4.0, 16.0]))
     tail = person.centroids[s1 + 4] + person.frames[s1 + 4] @ (s * np.array([0, 7.0, 0]))

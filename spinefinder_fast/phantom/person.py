@@ -7,7 +7,7 @@ The person lives in an LPS frame of its own, in mm, with the centroid of T8 at t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,6 +171,28 @@ def draw_person(rng: np.random.Generator, arms: str | None = None) -> Person:
         organ_shift=float(np.clip(rng.normal(0, 0.3), -0.7, 0.7)),
         seed=int(rng.integers(2**31)),
     )
+
+
+def person_around(centroids: Mapping[int, Array], rng: np.random.Generator) -> Person:
+    """A person drawn around a spine that is known in part.
+
+    Args:
+        centroids: level from 0 = C1 to 25 = S2 -> (3,) mm, two of them or more, in a frame whose axes are L, P, S.
+        rng: of everything else about the person, and of the course of the spine above and below.
+    """
+    drawn = draw_person(rng)
+    known = np.array(sorted(centroids))
+    places = np.array([centroids[i] for i in known])
+    along = np.concatenate([[0.0], np.cumsum(st.GAPS_MM)])[known]
+    size = float(np.clip(np.median(np.linalg.norm(np.diff(places, axis=0), axis=1) / np.diff(along)), 0.7, 1.3))
+    line = drawn.centroids * (size / drawn.size)
+    first, last = known[0], known[-1]
+    line[:first] += places[0] - line[first]
+    line[last + 1 :] += places[-1] - line[last]
+    between = np.arange(first, last + 1)
+    line[first : last + 1] = np.stack([np.interp(between, known, column) for column in places.T], axis=1)
+    heights = drawn.heights * (size / drawn.size)
+    return replace(drawn, centroids=line, frames=frames_along(line), size=size, heights=heights)
 
 
 def _correlated(rng: np.random.Generator, n: int, rho: float) -> Array:

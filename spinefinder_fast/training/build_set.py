@@ -56,6 +56,9 @@ SYNTHETIC, REAL = "synthetic", "real"
 SACRAL_BEND_DEG: Final = 28.0
 """Between the lines L5-S1 and S1-S2, seen from the side: of six people lying on their backs."""
 
+BODY_MM: Final = np.array([[200.0, 180.0, 0.0], [200.0, 110.0, 120.0]])
+"""Room for a body around the vertebrae of a mask: to the right, front and below, and to the left, back and above."""
+
 MASK_NAMES: Final = {f"vertebrae_{name}": number for number, name in anatomy.VERSE_NAMES.items()}
 """Structures of a mask in VerSe's numbers."""
 
@@ -173,7 +176,24 @@ def label_map(folder: Path, name: str, finest_mm: float) -> tuple[NDArray[Any], 
     high = 0.5 * (z[0] + z[1]) if spine.vertebrae[0].truncated else grid.shape[2]
     low = 0.5 * (z[-1] + z[-2]) if spine.vertebrae[-1].truncated else 0
     box = slice(None), slice(None), slice(max(0, int(low)), min(grid.shape[2], int(high) + 1))
-    return labels[box], MASK_NAMES, replace(spine, grid=_boxed(grid, box)), _boxed(grid, box)
+    labels, grid = _with_room(labels[box], _boxed(grid, box), spine)
+    return labels, MASK_NAMES, replace(spine, grid=grid), grid
+
+
+def _with_room(labels: NDArray[Any], grid: Grid, spine: Spine) -> tuple[NDArray[Any], Grid]:
+    """A mask with room for a body around its vertebrae, and above C1 for a head."""
+    points = grid.to_voxel(spine.lps())
+    low, high = points.min(axis=0) - BODY_MM[0] / np.array(grid.spacing_mm), points.max(axis=0)
+    high = high + BODY_MM[1] / np.array(grid.spacing_mm)
+    before = np.maximum(0, np.ceil(-low)).astype(int)
+    after = np.maximum(0, np.ceil(high - np.array(grid.shape) + 1)).astype(int)
+    # Beyond other ends of a mask there are vertebrae that it does not show.
+    before[2] = 0
+    after[2] *= spine.vertebrae[0].name == "C1"
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.to_lps(-before)
+    wide = np.pad(labels, list(zip(before, after, strict=True)))
+    return wide, Grid((wide.shape[0], wide.shape[1], wide.shape[2]), affine)
 
 
 def _thinned(labels: NDArray[Any], grid: Grid, finest_mm: float) -> tuple[NDArray[Any], Grid]:

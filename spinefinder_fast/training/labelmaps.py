@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real anatomy as label maps -> tissue maps that `phantom.render` turns into CT-like scans.
 
-Label maps know bones and organs and leave out what lies between: the body's hull, its fat and muscle, and the discs
-between the vertebrae are added here.
+Label maps know bones and organs and leave out what lies between: the body's hull, its fat and muscle, the discs
+between the vertebrae, and airways and brain are added here. A mask of vertebrae alone gets the whole body of a phantom.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from spinefinder_fast.discs import dense_labels
 from spinefinder_fast.geometry import Grid
 from spinefinder_fast.kernels import deform_grid
 from spinefinder_fast.phantom import Tissue
+from spinefinder_fast.phantom.anatomy import paint_person
+from spinefinder_fast.phantom.canvas import Canvas
+from spinefinder_fast.phantom.person import Person, person_around
 from spinefinder_fast.spine import Spine
 
 _TISSUES: tuple[tuple[str, Tissue], ...] = (
@@ -68,34 +71,74 @@ def tissue_map(
     Returns:
         (X, Y, Z) uint8 of `phantom.Tissue`.
     """
-    spacing = grid.spacing_mm
     lookup = np.zeros(int(labels.max()) + 1, np.uint8)
     for name, value in names.items():
         if value < len(lookup):
             lookup[value] = next((t for pattern, t in _TISSUES if re.search(pattern, name)), Tissue.MUSCLE)
-    tissue: NDArray[np.uint8] = lookup[labels]
-    depth = _depth_mm(labels > 0, spacing)
+    person = person_around(_places(spine, grid), rng)
+    painted = _painted(person, grid)
     if all(name.startswith("vertebrae") for name in names):
-        # Of a mask of vertebrae alone the hull is no body, but lies deep in one.
-        depth += rng.uniform(15, 60)
-    fat = rng.uniform(8, 35)
-    # Between the organs lie fat and muscle, in strands of a centimetre or so.
-    strands = ndimage.zoom(rng.normal(size=[n // 6 + 2 for n in labels.shape]), 6, order=1)
-    strands = strands[tuple(slice(n) for n in labels.shape)]
-    between = np.where(strands > rng.normal(0, 0.4), Tissue.FAT, Tissue.MUSCLE)
-    free = labels == 0
-    tissue[free & (depth > -fat)] = Tissue.FAT
-    inner = free & (depth > rng.uniform(0, 15))
-    tissue[inner] = between[inner]
+        tissue = np.where(labels > 0, lookup[labels], painted)
+    else:
+        tissue = _with_body(lookup[labels], grid.spacing_mm, rng)
+        _add_unlabelled(tissue, labels, painted, person, grid.spacing_mm)
     known = [v for v in spine if v.name in anatomy.LABELS]
     column = dense_labels(
         np.array([v.label for v in known], np.int64),
         grid.to_voxel(np.array([v.lps for v in known]).reshape(-1, 3)),
         grid.shape,
-        spacing,
+        grid.spacing_mm,
     )
     tissue[(column > 0) & (labels == 0)] = Tissue.DISC
     return tissue
+
+
+def _places(spine: Spine, grid: Grid) -> dict[int, NDArray[np.float64]]:
+    """Level from 0 = C1 -> where it lies along the axes of the grid, mm; of vertebrae whose place was seen."""
+    seen = [v for v in spine if v.name in anatomy.LABELS and not v.truncated]
+    return {v.label - 1: grid.to_voxel(np.array([v.lps]))[0] * grid.spacing_mm for v in seen}
+
+
+def _painted(person: Person, grid: Grid) -> NDArray[np.uint8]:
+    """(X, Y, Z): everything of a phantom's body but its vertebrae."""
+    canvas = Canvas(grid.shape, grid.spacing_mm, np.zeros(3), np.random.default_rng(person.seed))
+    paint_person(canvas, person, vertebrae=False)
+    return canvas.tissue
+
+
+def _with_body(
+    tissue: NDArray[np.uint8], spacing: tuple[float, float, float], rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """`tissue`, 0 where nothing is known, with fat and muscle in the hull of what is known."""
+    free = tissue == 0
+    depth = _depth_mm(~free, spacing)
+    fat = rng.uniform(8, 35)
+    # Between the organs lie fat and muscle, in strands of a centimetre or so.
+    strands = ndimage.zoom(rng.normal(size=[n // 6 + 2 for n in tissue.shape]), 6, order=1)
+    strands = strands[tuple(slice(n) for n in tissue.shape)]
+    between = np.where(strands > rng.normal(0, 0.4), Tissue.FAT, Tissue.MUSCLE)
+    tissue[free & (depth > -fat)] = Tissue.FAT
+    inner = free & (depth > rng.uniform(0, 15))
+    tissue[inner] = between[inner]
+    return tissue
+
+
+def _add_unlabelled(
+    tissue: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    painted: NDArray[np.uint8],
+    person: Person,
+    spacing: tuple[float, float, float],
+) -> None:
+    """Airways, brain and tips of the lungs of a phantom, above T5, where the map labels nothing of the kind."""
+    low = max(0, int(person.z_of(anatomy.label_of("T5") - 1) / spacing[2]))
+    for filling in (Tissue.GAS, Tissue.BRAIN, Tissue.LUNG):
+        known = np.flatnonzero((tissue[:, :, low:] == filling).any(axis=(0, 1)))
+        # A trachea is labelled up to the larynx; above it, the way goes on.
+        start = low + (int(known[-1]) + 1 if len(known) else 0)
+        above = (slice(None), slice(None), slice(start, None))
+        wanted = (painted[above] == filling) & (labels[above] == 0) & (tissue[above] != Tissue.AIR)
+        tissue[above][wanted] = filling
 
 
 def reposed(
