@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from threading import Lock, Semaphore
 from time import perf_counter
@@ -94,7 +94,7 @@ def _clashes(names: Sequence[str]) -> set[str]:
 def predict_batch(
     paths: Sequence[Path],
     folder: Path,
-    model: Model,
+    model: Model | Future[Model],
     *,
     procedure: Procedure = DEFAULT,
     label_map: bool = False,
@@ -110,7 +110,7 @@ def predict_batch(
     Args:
         paths: from `scan.find_scans`.
         folder: for the results; made where it is missing.
-        model: loaded once, used for all.
+        model: loaded once, used for all; or one that is still being loaded, while the first scan is read.
         procedure: how the networks are run and their votes counted.
         label_map: write the dense labels too.
         picture: draw the picture too.
@@ -122,22 +122,26 @@ def predict_batch(
         OutputError: the folder cannot be written, or two scans have one name.
     """
     names = result_names(paths)
-    make_folder(folder)
+    jobs = (_Job(name, path, folder) for name, path in zip(names, paths, strict=True))
     threads = torch.get_num_threads()
-    workers = max(1, min(SIDE_BY_SIDE, threads, len(paths))) if model.device == "cpu" else 1
     reader, writer = (ThreadPoolExecutor(1, f"spinefinder-{stage}") for stage in ("read", "write"))
-    # The number of threads is each thread's own.
-    worker = ThreadPoolExecutor(workers, "spinefinder-locate", torch.set_num_threads, (threads // workers,))
-    stages = reader, worker, writer
-    slots = _Slots(workers)
+    stages = [reader, writer]
     queue: deque[Future[_Job]] = deque()
-    waiting = iter(zip(names, paths, strict=True))
     try:
+        reading = ((job, reader.submit(job.read)) for job in jobs)
+        first = list(islice(reading, 1))  # meanwhile
+        if isinstance(model, Future):
+            model = model.result()
+        make_folder(folder)
+        workers = max(1, min(SIDE_BY_SIDE, threads, len(paths))) if model.device == "cpu" else 1
+        # The number of threads is each thread's own.
+        worker = ThreadPoolExecutor(workers, "spinefinder-locate", torch.set_num_threads, (threads // workers,))
+        stages.insert(1, worker)
+        slots = _Slots(workers)
+        jobs_read = chain(first, reading)
         while True:
             # One is read and one is written meanwhile.
-            for name, path in islice(waiting, workers + 2 - len(queue)):
-                job = _Job(name, path, folder)
-                read = reader.submit(job.read)
+            for job, read in islice(jobs_read, workers + 2 - len(queue)):
                 located = worker.submit(job.locate, read, slots, model, procedure)
                 queue.append(writer.submit(job.write, located, label_map, picture))
             if not queue:
@@ -183,13 +187,15 @@ class _Job:
 
     def read(self) -> None:
         with self._stage("load"):
-            for ending in (*RESULT_ENDINGS, LABELMAP_SUFFIX):
-                # Should this scan fail now, the results of an earlier run must not pass for its own.
-                (self._folder / (self._name + ending)).unlink(missing_ok=True)
             self._scan = read_scan(self._path)
 
     def locate(self, read: Future[None], slots: _Slots, model: Model, procedure: Procedure) -> None:
         read.result()
+        with self._stage("load"):
+            for ending in (*RESULT_ENDINGS, LABELMAP_SUFFIX):
+                # Should this scan fail now, the results of an earlier run must not pass for its own. Not before there
+                # is a model: without one nothing is found anew.
+                (self._folder / (self._name + ending)).unlink(missing_ok=True)
         large = self._scan is not None and self._scan.array.size > LARGE_VOXELS
         with slots.held(alone=large), self._stage("locate"):
             if self._scan is not None:
@@ -230,7 +236,7 @@ class _Job:
             self._fault = "failed", f"[E_INTERNAL] {type(error).__name__}: {error}".splitlines()[0]
         if self._fault:
             self._scan = self.spine = None
-        self._seconds[stage] = perf_counter() - start
+        self._seconds[stage] = self._seconds.get(stage, 0.0) + perf_counter() - start
 
 
 def _write(scan: Scan, spine: Spine, folder: Path, name: str, label_map: bool, picture: bool) -> None:

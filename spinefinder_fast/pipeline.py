@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from spinefinder_fast.centroids import aggregate
-from spinefinder_fast.coarse import search, work_of
+from spinefinder_fast.coarse import Box, search, work_of
 from spinefinder_fast.decoder import decode
 from spinefinder_fast.detection import detect
 from spinefinder_fast.identification import identify
@@ -19,7 +23,7 @@ from spinefinder_fast.networks.weights import Model, load_model
 from spinefinder_fast.procedure import DEFAULT, Procedure
 from spinefinder_fast.scan import Scan, read_scan
 from spinefinder_fast.spine import Spine
-from spinefinder_fast.volume import mask_onto, resample
+from spinefinder_fast.volume import Volume, mask_onto, resample
 
 T = TypeVar("T")
 
@@ -41,26 +45,22 @@ def locate(scan: str | Path | Scan, model: Model | None = None, *, procedure: Pr
         ScanError: the scan cannot be read or is not a CT that can be used safely.
         WeightsError: the weights are missing or damaged.
     """
-    model = model or _default_model()
     clock = _Clock()
-    scan = scan if isinstance(scan, Scan) else read_scan(scan)
+    with ThreadPoolExecutor(1) as pool:
+        # The first time, the networks are compiled while the scan is read.
+        loading = pool.submit(lambda: model or _default_model())
+        scan = scan if isinstance(scan, Scan) else read_scan(scan)
+        loaded = loading.result()
     clock.lap("load")
-    volume = seen = resample(scan, model.spacing_mm)
-    if model.detection_spacing_mm and model.detection_spacing_mm != model.spacing_mm:
-        seen = resample(scan, model.detection_spacing_mm)
-    clock.lap("resample")
-    narrow = procedure.look == "coarse_to_fine"
-    boxes = search(seen, model) if narrow else None
-    clock.lap("coarse")
-    mask = mask_onto(detect(seen, model, procedure.tiling, boxes), seen.grid, volume.grid)
-    clock.lap("detect")
-    labels = clock.timed("identify", identify(volume, mask, model, strip=narrow))
+    found = find_spine(scan, loaded, procedure, clock.lap)
+    volume, mask = found.volume, found.mask
+    labels = clock.timed("identify", identify(volume, mask, loaded, strip=procedure.look == "coarse_to_fine"))
     details: dict[str, object] = {
-        "weights": model.id,
-        "spacing_mm": model.spacing_mm,
+        "weights": loaded.id,
+        "spacing_mm": loaded.spacing_mm,
         "procedure": asdict(procedure),
         "seconds": clock.laps,
-        "searched": round(work_of(boxes, seen.array.shape), 3),
+        "searched": round(work_of(found.boxes, found.seen.array.shape), 3),
     }
     warnings = scan.warnings
     if procedure.decode == "order":
@@ -72,6 +72,48 @@ def locate(scan: str | Path | Scan, model: Model | None = None, *, procedure: Pr
         vertebrae = aggregate(labels, mask, volume.grid, procedure.threshold, procedure.centre)
     clock.lap("aggregate")
     return Spine(tuple(vertebrae), scan.file_grid, scan.name, warnings, details)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Where the spine is in a scan, whichever vertebrae they are.
+
+    Attributes:
+        volume: the scan on the grid of the identification.
+        seen: the scan on the grid of the detection; `volume` itself where that is the same.
+        boxes: of `seen`, in which was looked; None for all of it.
+        detected: (X, Y, Z) uint8, 1 on vertebrae, on the grid of `seen`.
+        mask: the same on the grid of `volume`.
+    """
+
+    volume: Volume
+    seen: Volume
+    boxes: tuple[Box, ...] | None
+    detected: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+
+
+def find_spine(
+    scan: Scan, model: Model, procedure: Procedure = DEFAULT, lap: Callable[[str], None] = lambda stage: None
+) -> Found:
+    """The first half of `locate`: where vertebrae are, before any has a name.
+
+    Args:
+        scan: already read.
+        model: its coarse and its detection network are run.
+        procedure: where they look, and in what tiles.
+        lap: is told the name of each stage when it has ended.
+    """
+    volume = seen = resample(scan, model.spacing_mm)
+    if model.detection_spacing_mm and model.detection_spacing_mm != model.spacing_mm:
+        seen = resample(scan, model.detection_spacing_mm)
+    lap("resample")
+    boxes = search(seen, model) if procedure.look == "coarse_to_fine" else None
+    lap("coarse")
+    detected = detect(seen, model, procedure.tiling, boxes)
+    mask = mask_onto(detected, seen.grid, volume.grid)
+    lap("detect")
+    return Found(volume, seen, boxes, detected, mask)
 
 
 class _Clock:

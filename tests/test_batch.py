@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, Event, active_count
 
@@ -14,7 +15,7 @@ from stubs import labelled_scan, true_model
 
 from spinefinder_fast import Grid, Spine, batch, make_phantom, read_scan
 from spinefinder_fast.batch import predict_batch, result_names
-from spinefinder_fast.errors import OutputError, ScanError
+from spinefinder_fast.errors import OutputError, ScanError, WeightsError
 from spinefinder_fast.procedure import FAITHFUL
 from spinefinder_fast.scan import write_nifti
 
@@ -248,3 +249,35 @@ def test_two_scans_are_located_side_by_side_and_a_large_one_alone(scans, tmp_pat
     assert found == ["a", "b", "large", "c"]
     assert together["large"] == {"large"}
     assert threads == {1}
+
+
+def test_the_first_scan_is_read_while_the_model_is_loaded(scans, tmp_path, monkeypatch):
+    read = Event()
+
+    def reading(path):
+        read.set()
+        return read_scan(path)
+
+    def load():
+        assert read.wait(20)
+        return true_model(4.0)
+
+    monkeypatch.setattr(batch, "read_scan", reading)
+    with ThreadPoolExecutor(1) as pool:
+        found = [spine for _, spine in predict_batch(scans, tmp_path / "out", pool.submit(load))]
+    assert len(found) == len(scans)
+    assert all(spine and spine.names for spine in found)
+
+
+def test_without_a_model_earlier_results_stay(scans, tmp_path):
+    list(predict_batch(scans, tmp_path / "out", true_model(4.0)))
+    before = sorted(tmp_path.joinpath("out").iterdir())
+
+    def load():
+        raise WeightsError("E_WEIGHTS_HASH", "damaged")
+
+    threads = active_count()
+    with ThreadPoolExecutor(1) as pool, pytest.raises(WeightsError, match="damaged"):
+        list(predict_batch(scans, tmp_path / "out", pool.submit(load)))
+    assert sorted(tmp_path.joinpath("out").iterdir()) == before
+    assert active_count() == threads

@@ -224,17 +224,16 @@ def _agree(scan: Any, model: Any, truth: Any) -> Found:
     from scipy.optimize import linear_sum_assignment
 
     from spinefinder_fast import locate
-    from spinefinder_fast.coarse import search
+    from spinefinder_fast.pipeline import find_spine
     from spinefinder_fast.procedure import Procedure
-    from spinefinder_fast.volume import resample
 
     fast = locate(scan, model)
     faithful = locate(scan, model, procedure=Procedure("everywhere", "faithful", decode="order"))
     mm = np.linalg.norm(fast.lps()[:, None] - faithful.lps()[None], axis=-1)
     pairs = [(i, j) for i, j in zip(*linear_sum_assignment(mm), strict=True) if mm[i, j] <= REACH_MM]
-    volume = resample(scan, model.detection_spacing_mm or model.spacing_mm)
-    boxes = search(volume, model)
-    where = volume.grid.to_voxel(faithful.lps())
+    found = find_spine(scan, model)
+    boxes = found.boxes
+    where = found.seen.grid.to_voxel(faithful.lps())
     inside = np.full(len(where), boxes is None)
     for box in boxes or ():
         # Centres of voxels are at whole numbers.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -60,15 +61,15 @@ def predict(
         stop(f"[E_UNREADABLE] {error.filename}: {error.strerror}", 5)
     if not paths:
         stop(f"[E_NO_SCAN] no scan found in {', '.join(map(str, inputs))}", 3)
-    model = load_model(weights, device_of(device))
+    chosen_device = device_of(device)
     results, spines = [], []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with ThreadPoolExecutor(1) as pool, Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("scans", total=len(paths))
         for result, spine in predict_batch(
             paths,
             output,
-            model,
+            pool.submit(load_model, weights, chosen_device),
             procedure=chosen,
             label_map=label_map,
             picture=picture,

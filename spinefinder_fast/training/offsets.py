@@ -20,15 +20,13 @@ import numpy as np
 
 from spinefinder_fast import anatomy
 from spinefinder_fast.annotations import read_centroids
-from spinefinder_fast.coarse import search
 from spinefinder_fast.dataset import Entry
 from spinefinder_fast.dataset.layouts import find_entries
-from spinefinder_fast.detection import detect
 from spinefinder_fast.identification import identify
 from spinefinder_fast.networks.weights import Model, load_model
 from spinefinder_fast.ordering.bodies import find_bodies, profile
+from spinefinder_fast.pipeline import find_spine
 from spinefinder_fast.scan import read_scan
-from spinefinder_fast.volume import mask_onto, resample
 
 NEAR: Final = 0.45
 """A body belongs to the annotated vertebra that lies within this part of a gap from it."""
@@ -65,9 +63,8 @@ class Offsets:
     def of(cls, entry: Entry, model: Model) -> Offsets:
         """Run the networks on a scan, as `locate` does by default, up to the candidate bodies."""
         scan = read_scan(entry.scan)
-        volume = resample(scan, model.spacing_mm)
-        seen = resample(scan, model.detection_spacing_mm or model.spacing_mm)
-        mask = mask_onto(detect(seen, model, "large", search(seen, model)), seen.grid, volume.grid)
+        found = find_spine(scan, model)
+        volume, mask = found.volume, found.mask
         along = profile(identify(volume, mask, model, strip=True), mask, volume, scan)
         truth = read_centroids(entry.centroids, scan.file_grid).vertebrae
         names = tuple(v.name for v in truth if not v.truncated)

@@ -19,14 +19,13 @@ import numpy as np
 
 from spinefinder_fast import anatomy
 from spinefinder_fast.annotations import read_centroids
-from spinefinder_fast.coarse import Box, search, work_of
+from spinefinder_fast.coarse import Box, work_of
 from spinefinder_fast.dataset import Entry
 from spinefinder_fast.dataset.layouts import find_entries
-from spinefinder_fast.detection import detect
 from spinefinder_fast.discs import dense_labels
 from spinefinder_fast.networks.weights import Model, load_model
+from spinefinder_fast.pipeline import find_spine
 from spinefinder_fast.scan import read_scan
-from spinefinder_fast.volume import resample
 
 WHERE = "where.csv"
 """One line per scan."""
@@ -56,13 +55,12 @@ class Where:
     def of(cls, entry: Entry, model: Model) -> Where:
         """Run both networks on a scan."""
         scan = read_scan(entry.scan)
-        volume = resample(scan, model.detection_spacing_mm or model.spacing_mm)
         truth = read_centroids(entry.centroids, scan.file_grid)
+        found = find_spine(scan, model)
+        volume, boxes, mask = found.seen, found.boxes, found.detected > 0
         points = volume.grid.to_voxel(truth.lps())
         labels = np.array([anatomy.label_of(anatomy.like(v.name)) for v in truth], np.int64)
         dense = dense_labels(labels, points, volume.array.shape, volume.grid.spacing_mm) > 0
-        boxes = search(volume, model)
-        mask = detect(volume, model, "large", boxes) > 0
         places = [tuple(p) for p in np.rint(points).astype(int).clip(0, np.array(mask.shape) - 1)]
         return cls(
             scan=entry.scan.parent.name,
