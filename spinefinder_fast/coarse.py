@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from spinefinder_fast.detection import run_tiles, tile_shape
+from spinefinder_fast.detection import largest_tile, run_tiles, tile_shape
 from spinefinder_fast.geometry import Grid
 from spinefinder_fast.volume import Volume, resample_array
 
@@ -75,7 +75,7 @@ def search(volume: Volume, model: Model) -> tuple[Box, ...] | None:
         return None
     array, affine = resample_array(volume.array, volume.grid, model.coarse_spacing_mm)
     coarse = Volume(array, Grid(array.shape, affine))
-    tile = tile_shape(array.shape, "large", MARGIN)
+    tile = tile_shape(array.shape, "large", MARGIN, largest_tile(model))
     mask = run_tiles(model.coarse, coarse, tile, MARGIN, model, bias=log((1 - SUSPICION) / SUSPICION))
     return boxes_around(mask, coarse.grid, volume.grid)
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from spinefinder_fast.kernels import extract_patches, patch_origins, stitch_mask
+from spinefinder_fast.memory import free_bytes
 from spinefinder_fast.volume import normalisation, padding_value
 
 if TYPE_CHECKING:
@@ -32,11 +33,24 @@ BOX_MARGIN = (8, 8, 16)
 LARGEST_TILE = (128, 128, 160)
 """Within the same margins it keeps 42 % of itself, where a patch of the paper keeps an eighth."""
 
+SMALLER_TILES = ((96, 96, 128), PATCH)
+"""Where memory is short."""
+
+BYTES_PER_VOXEL = 600
+"""What a network of the paper's width takes while it sees a voxel, float32: 460 to 480 were measured, of narrower ones
+somewhat more for their width."""
+
+MEMORY_SHARE = 0.5
+"""Of what is free, so much may be taken."""
+
 MULTIPLE = 16
 """Four times pooled: the sides of the network's input are multiples of this."""
 
 BATCH = 4
 """Patches of the paper that the network sees at once; of larger tiles fewer, down to one."""
+
+GPU_BATCH = 128
+"""The same on a GPU, where its memory allows: the larger the batch, the less often it waits."""
 
 
 def detect(
@@ -47,10 +61,10 @@ def detect(
     The volume, padded all around, is cut into patches of 64x64x80 in steps of 32x32x40; the network sees each patch and
     the inner 32x32x40 of its answer is kept. So every voxel goes through the network eight times.
 
-    ``"large"`` cuts it into as few tiles as there may be of up to 128x128x160, and keeps all but the same margin: every
-    voxel has at least the context that it has in the paper's patches, and goes through the network some 2.5 times. An
-    answer can differ only by what lies further away than the margin, and by where the network's pooling begins. In
-    boxes the margin is `BOX_MARGIN`.
+    ``"large"`` cuts it into as few tiles as there may be of up to 128x128x160, less where memory is short, and keeps
+    all but the same margin: every voxel has at least the context that it has in the paper's patches, and goes through
+    the network some 2.5 times. An answer can differ only by what lies further away than the margin, and by where the
+    network's pooling begins. In boxes the margin is `BOX_MARGIN`.
 
     Args:
         volume: HU on the grid of the model.
@@ -63,11 +77,14 @@ def detect(
         ValueError: another tiling.
     """
     if boxes is None:
-        return run_tiles(model.detection, volume, tile_shape(volume.array.shape, tiling), MARGIN, model)
+        tile = tile_shape(volume.array.shape, tiling, MARGIN, largest_tile(model))
+        return run_tiles(model.detection, volume, tile, MARGIN, model)
     margin = MARGIN if tiling == "faithful" else BOX_MARGIN
     mask = np.zeros(volume.array.shape, np.uint8)
+    largest = largest_tile(model)
     for box in boxes:
-        run_tiles(model.detection, volume, tile_shape(box.shape, tiling, margin), margin, model, mask=mask, box=box)
+        tile = tile_shape(box.shape, tiling, margin, largest)
+        run_tiles(model.detection, volume, tile, margin, model, mask=mask, box=box)
     return mask
 
 
@@ -94,7 +111,7 @@ def run_tiles(
         mask: where to write; made if None.
         box: what is to be decided of the volume; all around it, too, the network sees what is there.
     """
-    at_once = max(1, BATCH * prod(PATCH) // prod(tile))
+    at_once = tiles_at_once(tile, model)
     ramp = normalisation(volume.array, model.intensity)
     outside = padding_value(model.intensity)
     if mask is None:
@@ -108,14 +125,46 @@ def run_tiles(
         for start in range(0, len(origins), at_once):
             batch = origins[start : start + at_once]
             patches = extract_patches(volume.array, batch, tile, outside, normalisation=ramp)
-            logits = network(torch.from_numpy(patches[:, None]).to(model.device)).float().cpu().contiguous()
+            logits = (
+                network(torch.from_numpy(patches[:, None]).to(model.device, model.dtype)).float().cpu().contiguous()
+            )
             if bias:
                 logits[:, 1] += bias
             stitch_mask(logits.numpy(), batch if box is None else batch - np.array(box.low), margin, mask)
     return mask
 
 
-def tile_shape(shape: tuple[int, ...], tiling: Tiling, margin: tuple[int, int, int] = MARGIN) -> tuple[int, int, int]:
+def largest_tile(model: Model) -> tuple[int, int, int]:
+    """The largest tile of ``"large"`` tiling that the free memory of the model's device has room for."""
+    room = _room_bytes(model)
+    tiles = (LARGEST_TILE, *SMALLER_TILES)
+    return next((tile for tile in tiles if room is None or prod(tile) * _bytes_per_voxel(model) <= room), PATCH)
+
+
+def tiles_at_once(tile: tuple[int, int, int], model: Model) -> int:
+    """How many tiles of a shape the network sees at once; answers do not depend on it."""
+    wanted = (GPU_BATCH if model.device.startswith("cuda") else BATCH) * prod(PATCH)
+    room = _room_bytes(model)
+    if room is not None:
+        wanted = min(wanted, int(room / _bytes_per_voxel(model)))
+    return max(1, wanted // prod(tile))
+
+
+def _room_bytes(model: Model) -> float | None:
+    free = free_bytes(model.device)
+    return None if free is None else MEMORY_SHARE * free
+
+
+def _bytes_per_voxel(model: Model) -> float:
+    return BYTES_PER_VOXEL * model.detection_width * model.dtype.itemsize / 4
+
+
+def tile_shape(
+    shape: tuple[int, ...],
+    tiling: Tiling,
+    margin: tuple[int, int, int] = MARGIN,
+    largest: tuple[int, int, int] = LARGEST_TILE,
+) -> tuple[int, int, int]:
     """Voxels of the tiles, margins included, that cover a volume of `shape`, all along x, y, z.
 
     Raises:
@@ -127,7 +176,7 @@ def tile_shape(shape: tuple[int, ...], tiling: Tiling, margin: tuple[int, int, i
         raise ValueError(f"tiling is {tiling!r}; faithful or large is needed")
     x, y, z = (
         # So many tiles as the largest would take; then none larger than they need to be.
-        MULTIPLE * ceil((ceil(n / max(1, ceil(n / (largest - 2 * m)))) + 2 * m) / MULTIPLE)
-        for n, largest, m in zip(shape, LARGEST_TILE, margin, strict=True)
+        MULTIPLE * ceil((ceil(n / max(1, ceil(n / (most - 2 * m)))) + 2 * m) / MULTIPLE)
+        for n, most, m in zip(shape, largest, margin, strict=True)
     )
     return x, y, z

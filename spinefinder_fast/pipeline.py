@@ -58,6 +58,7 @@ def locate(scan: str | Path | Scan, model: Model | None = None, *, procedure: Pr
     details: dict[str, object] = {
         "weights": loaded.id,
         "spacing_mm": loaded.spacing_mm,
+        "precision": str(loaded.dtype).removeprefix("torch."),
         "procedure": asdict(procedure),
         "seconds": clock.laps,
         "searched": round(work_of(found.boxes, found.seen.array.shape), 3),

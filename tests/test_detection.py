@@ -11,7 +11,19 @@ from torch import nn
 from torch.nn import functional
 
 from spinefinder_fast import Grid
-from spinefinder_fast.detection import LARGEST_TILE, MARGIN, PATCH, detect, tile_shape
+from spinefinder_fast import detection as module
+from spinefinder_fast.detection import (
+    BATCH,
+    GPU_BATCH,
+    LARGEST_TILE,
+    MARGIN,
+    PATCH,
+    SMALLER_TILES,
+    detect,
+    largest_tile,
+    tile_shape,
+    tiles_at_once,
+)
 from spinefinder_fast.kernels import patch_origins
 from spinefinder_fast.volume import Volume
 
@@ -76,3 +88,59 @@ def test_the_paper_s_patches_for_any_volume():
 def test_an_unknown_tiling():
     with pytest.raises(ValueError, match="'huge'; faithful or large is needed"):
         detect(noise((4, 5, 6)), true_model(), "huge")
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "width", "tile", "at_once"),
+    [
+        (None, 1.0, LARGEST_TILE, BATCH),
+        (8000, 1.0, LARGEST_TILE, BATCH),
+        (3000, 1.0, SMALLER_TILES[0], BATCH),
+        (3000, 0.5, LARGEST_TILE, BATCH),
+        (900, 1.0, PATCH, 2),
+        (1, 1.0, PATCH, 1),
+    ],
+)
+def test_tiles_are_as_large_as_the_memory_allows(monkeypatch, megabytes, width, tile, at_once):
+    monkeypatch.setattr(module, "free_bytes", lambda device: None if megabytes is None else megabytes * 10**6)
+    model = replace(true_model(), detection_width=width)
+    assert largest_tile(model) == tile
+    assert tiles_at_once(PATCH, model) == at_once
+    assert tiles_at_once(LARGEST_TILE, model) == 1
+
+
+def test_a_gpu_sees_many_tiles_at_once(monkeypatch):
+    monkeypatch.setattr(module, "free_bytes", lambda device: 80 * 10**9)
+    model = replace(true_model(), device="cuda")
+    assert tiles_at_once(PATCH, model) == GPU_BATCH
+    assert tiles_at_once(LARGEST_TILE, model) == GPU_BATCH // 8
+    monkeypatch.setattr(module, "free_bytes", lambda device: 4 * 10**9)
+    assert tiles_at_once(PATCH, model) == 10
+    # Half the bytes per number, twice the tiles.
+    assert tiles_at_once(PATCH, replace(model, dtype=torch.bfloat16)) == 20
+
+
+def test_short_memory_changes_nothing_but_the_tiles(monkeypatch):
+    volume = noise((150, 60, 170))
+    known = detected(Far(16), volume, "large")
+    sent = []
+    for megabytes in (100_000, 1):
+        monkeypatch.setattr(module, "free_bytes", lambda device, megabytes=megabytes: megabytes * 10**6)
+        network = Far(16)
+        assert (detected(network, volume, "large") == known).all()
+        sent.append(network.sent)
+    assert sent[1] > 1.5 * sent[0]
+
+
+def test_networks_are_fed_what_they_compute_in():
+    class Seen(nn.Module):
+        def forward(self, x):
+            dtypes.append(x.dtype)
+            return torch.cat([torch.zeros_like(x), x], dim=1)
+
+    dtypes = []
+    volume = noise((20, 20, 20))
+    masks = [detect(volume, replace(true_model(), detection=Seen(), dtype=d)) for d in (torch.float32, torch.bfloat16)]
+    assert dtypes == [torch.float32, torch.bfloat16]
+    assert (masks[0] == masks[1]).all()
+    assert 0.1 < masks[0].mean() < 0.9

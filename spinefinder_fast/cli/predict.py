@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -25,6 +25,9 @@ def predict(
     split: Annotated[str | None, typer.Option(help="Of a data set: train, validation or test; all by default.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder of weights; the package's own by default.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="Of the networks that find the spine: auto, float32 or bfloat16; faithful is float32.")
+    ] = "auto",
     procedure: Annotated[str, typer.Option(help="fast, or faithful: all as in the paper.")] = "fast",
     look: Annotated[str | None, typer.Option(help="everywhere or coarse_to_fine, instead of the procedure's.")] = None,
     tiling: Annotated[str | None, typer.Option(help="Of detection: faithful or large.")] = None,
@@ -44,12 +47,16 @@ def predict(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from spinefinder_fast.batch import predict_batch
-    from spinefinder_fast.networks.weights import load_model
+    from spinefinder_fast.networks.weights import Precision, load_model
     from spinefinder_fast.procedure import PRESETS
     from spinefinder_fast.report import batch_table, centroid_table, profile_table, write_batch_csv
 
     if procedure not in PRESETS:
         stop(f"--procedure is {procedure!r}; {', '.join(PRESETS)} are known", 2)
+    if precision not in get_args(Precision):
+        stop(f"--precision is {precision!r}; {', '.join(get_args(Precision))} are known", 2)
+    if procedure == "faithful" and precision == "auto":
+        precision = "float32"
     choices = {"look": look, "tiling": tiling, "decode": decode, "centre": centre, "threshold": threshold}
     try:
         chosen = replace(PRESETS[procedure], **{k: v for k, v in choices.items() if v is not None})  # type: ignore[arg-type]
@@ -69,7 +76,7 @@ def predict(
         for result, spine in predict_batch(
             paths,
             output,
-            pool.submit(load_model, weights, chosen_device),
+            pool.submit(load_model, weights, chosen_device, precision),  # type: ignore[arg-type]
             procedure=chosen,
             label_map=label_map,
             picture=picture,

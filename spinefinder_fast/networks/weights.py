@@ -20,10 +20,12 @@ from spinefinder_fast.errors import WeightsError
 from spinefinder_fast.files import make_folder, write_bytes
 from spinefinder_fast.networks.detection import DetectionNetwork
 from spinefinder_fast.networks.identification import IdentificationNetwork
-from spinefinder_fast.networks.torchscript import compile_network
+from spinefinder_fast.networks.torchscript import compile_network, computes_bfloat16
 
 Kind = Literal["coarse", "detection", "identification"]
 """A coarse network is a detection network on a grid of its own, by which the others are told where to look."""
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -85,6 +87,9 @@ class Model:
         coarse: TorchScript like the detection, on a coarser grid; None where the weights have none.
         coarse_spacing_mm: the isotropic grid that it works on, mm.
         detection_spacing_mm: the isotropic grid that the detection works on, mm; None is `spacing_mm`.
+        detection_width: factor on the paper's numbers of filters in the detection; memory goes with it.
+        dtype: what the coarse and the detection network compute in. The identification's is float32: a label of 26 in
+            bfloat16 is good to an eighth.
     """
 
     detection: nn.Module
@@ -97,6 +102,8 @@ class Model:
     coarse: nn.Module | None = None
     coarse_spacing_mm: float = 6.0
     detection_spacing_mm: float | None = None
+    detection_width: float = 1.0
+    dtype: torch.dtype = torch.float32
 
 
 def save_network(network: nn.Module, spec: NetworkSpec, folder: Path, provenance: dict[str, Any] | None = None) -> None:
@@ -209,16 +216,23 @@ def load_network(kind: Kind, folder: Path = DEFAULT_FOLDER) -> tuple[nn.Module, 
     return network.eval(), spec
 
 
-def load_model(folder: Path | str | None = None, device: str = "cpu") -> Model:
+def load_model(folder: Path | str | None = None, device: str = "cpu", precision: Precision = "auto") -> Model:
     """The networks of a model folder, compiled for `device`.
 
     Args:
         folder: with ``manifest.json``; None for the weights of the package.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        precision: of the coarse and the detection network: ``"float32"``, ``"bfloat16"``, or ``"auto"``, bfloat16 where
+            the device has instructions for it. The identification is always float32.
 
     Raises:
         WeightsError: the weights are missing, damaged, or the networks do not belong together.
+        ValueError: another precision.
     """
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision is {precision!r}; {', '.join(get_args(Precision))} are known")
+    half = precision == "bfloat16" or (precision == "auto" and computes_bfloat16(device))
+    dtype = torch.bfloat16 if half else torch.float32
     home = DEFAULT_FOLDER if folder is None else Path(folder)
     detection, of_detection = load_network("detection", home)
     identification, of_identification = load_network("identification", home)
@@ -238,9 +252,9 @@ def load_model(folder: Path | str | None = None, device: str = "cpu") -> Model:
                 f"{home}: coarse works on {of_coarse.intensity} intensities, detection on {of_detection.intensity}; "
                 "train both alike",
             )
-        coarse, coarse_spacing_mm = compile_network(eager.to(device)), of_coarse.spacing_mm
+        coarse, coarse_spacing_mm = compile_network(eager.to(device, dtype)), of_coarse.spacing_mm
     return Model(
-        detection=compile_network(detection.to(device)),
+        detection=compile_network(detection.to(device, dtype)),
         identification=compile_network(identification.to(device)),
         spacing_mm=of_identification.spacing_mm,
         intensity=of_detection.intensity,
@@ -250,4 +264,6 @@ def load_model(folder: Path | str | None = None, device: str = "cpu") -> Model:
         coarse=coarse,
         coarse_spacing_mm=coarse_spacing_mm,
         detection_spacing_mm=of_detection.spacing_mm,
+        detection_width=of_detection.width,
+        dtype=dtype,
     )

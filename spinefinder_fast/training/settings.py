@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spinefinder_fast.networks.identification import SLICES
+from spinefinder_fast.networks.torchscript import computes_bfloat16
 from spinefinder_fast.networks.weights import Kind, NetworkSpec
 
 
@@ -112,15 +113,7 @@ class TrainingSettings:
 
     def half(self, device: str) -> bool:
         """Whether to compute in bfloat16 on `device`."""
-        return self.precision == "bfloat16" or (self.precision == "auto" and _has_bfloat16(device))
-
-
-def _has_bfloat16(device: str) -> bool:
-    import torch
-
-    if device.startswith("cuda"):
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        return self.precision == "bfloat16" or (self.precision == "auto" and computes_bfloat16(device))
 
 
 PAPER: dict[Kind, TrainingSettings] = {

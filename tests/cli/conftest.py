@@ -14,7 +14,7 @@ from stubs import labelled_scan, true_model
 from spinefinder_fast import Spine, make_phantom
 from spinefinder_fast.cli import main
 from spinefinder_fast.geometry import Grid
-from spinefinder_fast.networks.weights import NetworkSpec, save_network
+from spinefinder_fast.networks.weights import Model, NetworkSpec, save_network
 from spinefinder_fast.scan import write_nifti
 
 SPACING = 4.0
@@ -50,9 +50,11 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def truth_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever weights are asked for, the networks read a labelled scan's own labels off."""
-    monkeypatch.setattr(
-        "spinefinder_fast.networks.weights.load_model", lambda folder=None, device="cpu": true_model(SPACING)
-    )
+
+    def load_model(folder: Path | None = None, device: str = "cpu", precision: str = "auto") -> Model:
+        return true_model(SPACING)
+
+    monkeypatch.setattr("spinefinder_fast.networks.weights.load_model", load_model)
 
 
 @pytest.fixture(scope="session")

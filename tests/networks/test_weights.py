@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from spinefinder_fast.errors import WeightsError
+from spinefinder_fast.networks import weights as module
 from spinefinder_fast.networks.weights import (
     NetworkSpec,
     copy_network,
@@ -159,3 +160,20 @@ def test_a_network_is_copied_with_what_is_said_of_it(folder, tmp_path):
     here, there = (read_manifest(place)["networks"] for place in (folder, tmp_path / "copy"))
     assert there == {"detection": here["detection"]}
     assert (tmp_path / "copy" / "detection.safetensors").read_bytes() == (folder / "detection.safetensors").read_bytes()
+
+
+def test_bfloat16_is_for_the_networks_that_find_the_spine_and_where_it_is_fast(folder, monkeypatch):
+    assert load_model(folder, precision="float32").dtype == torch.float32
+    for able, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(module, "computes_bfloat16", lambda device, able=able: able)
+        model = load_model(folder)
+        assert model.dtype == dtype
+        x = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(3))
+        assert model.detection(x.to(dtype)).dtype == dtype
+        assert model.identification(torch.zeros(1, 8, 16, 16)).dtype == torch.float32
+    plain = load_model(folder, precision="float32").detection(x)
+    half = load_model(folder, precision="bfloat16").detection(x.bfloat16()).float()
+    assert (plain - half).abs().max() < 0.05 * plain.abs().max()
+    assert not torch.equal(plain, half)
+    with pytest.raises(ValueError, match="half"):
+        load_model(folder, precision="half")
