@@ -105,3 +105,48 @@ def picture(case: Case, scan: Scan) -> bytes:
         path = Path(folder) / "picture.png"
         draw_spine(scan, case.prediction, path, truth=case.truth)
         return path.read_bytes()
+
+
+def ladders(cases: Sequence[Case]) -> bytes:
+    """PNG: each scan as a ladder, annotated vertebrae on the left at their heights and predicted ones on the right, the
+    best scan first. A line joins a vertebra to the prediction nearest to it; names that are wrong are red.
+
+    The heights alone are drawn, so the picture shows nothing of a scan.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    ink, faint, good, bad = "#222222", "#999999", "#1a7f5a", "#c0392b"
+    ranked = sorted(cases, key=goodness, reverse=True)
+    columns = max(1, min(5, len(ranked)))
+    rows = -(-len(ranked) // columns)
+    figure = Figure(figsize=(2.1 * columns, 3.4 * max(1, rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    tallest = max([60.0, *(float(np.ptp(case.truth.lps()[:, 2])) for case in ranked if len(case.truth))])
+    for i, case in enumerate(ranked):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        middle = float(np.mean(case.truth.lps()[:, 2])) if len(case.truth) else 0.0
+        for vertebra in case.truth:
+            z = vertebra.lps[2] - middle
+            axes.plot([0], [z], "o", color=faint, markersize=4)
+            axes.text(-0.08, z, vertebra.name, ha="right", va="center", fontsize=7, color=ink)
+        for outcome in case.outcomes:
+            if outcome.fate in ("identified", "misnamed") and outcome.nearest:
+                ends = case.truth[outcome.name].lps[2] - middle, case.prediction[outcome.nearest].lps[2] - middle
+                axes.plot([0, 1], ends, "-", color=good if outcome.fate == "identified" else bad, linewidth=0.9)
+            elif outcome.fate == "missed":
+                z = case.truth[outcome.name].lps[2] - middle
+                axes.plot([0.12], [z], "x", color=bad, markersize=5)
+        right = {outcome.name for outcome in case.outcomes if outcome.fate == "identified"}
+        for vertebra in case.prediction:
+            z = vertebra.lps[2] - middle
+            colour = good if vertebra.name in right else bad if vertebra.name in case.truth else faint
+            axes.plot([1], [z], "o", color=colour, markersize=4)
+            axes.text(1.08, z, vertebra.name, ha="left", va="center", fontsize=7, color=colour)
+        axes.set_title(case.name, fontsize=7.5, color=ink)
+        axes.set_xlim(-0.6, 1.6)
+        axes.set_ylim(-0.62 * tallest, 0.62 * tallest)
+        axes.set_axis_off()
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=110, metadata={"Software": None})
+    return image.getvalue()

@@ -5,7 +5,8 @@
 
 The patients are dealt into folds. For each, training goes on from START with the synthetic scans of SET and the real
 scans of all other folds, by RECIPE; the scans of the fold are then predicted, from SCANS, into ``OUTPUT/results``, and
-there the evaluation of all of them together is written, and ``where.csv``. A run that was stopped goes on where it was.
+there the evaluation of all of them together is written, ``where.csv``, and ``ladders.png``, what each vertebra was
+called. A run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from spinefinder_fast.annotations import read_centroids
 from spinefinder_fast.batch import predict_batch
 from spinefinder_fast.dataset.layouts import find_entries
 from spinefinder_fast.evaluation import Case, write_report
+from spinefinder_fast.evaluation.figures import ladders
 from spinefinder_fast.files import write_bytes
 from spinefinder_fast.networks.weights import Kind, load_model
 from spinefinder_fast.scan import read_grid
@@ -27,6 +29,8 @@ from spinefinder_fast.training.run import train_model
 from spinefinder_fast.training.settings import PAPER, TrainingSettings, read_recipe
 from spinefinder_fast.training.volumes import entries_of
 from spinefinder_fast.training.where import WHERE, Where, as_csv
+
+LADDERS = "ladders.png"
 
 KINDS: tuple[Kind, ...] = tuple(PAPER)
 
@@ -74,6 +78,7 @@ def leave_out(
     if not cases:
         return None
     write_bytes(output / "results" / WHERE, as_csv(where).encode())
+    write_bytes(output / "results" / LADDERS, ladders(cases))
     return write_report(cases, output / "results", title="Real scans, each left out of the training of its weights")
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from spinefinder_fast import make_phantom
 from spinefinder_fast.evaluation import Case, write_report
-from spinefinder_fast.evaluation.figures import three_scans
+from spinefinder_fast.evaluation.figures import ladders, three_scans
 from spinefinder_fast.evaluation.strata import UNKNOWN, Traits, traits_of
 from spinefinder_fast.geometry import Grid
 from spinefinder_fast.scan import Scan, write_nifti
@@ -178,3 +178,17 @@ def test_traits_of_a_scan():
     assert traits.metal_mm3 == pytest.approx(160.0)
     # Without the scan the grid of the truth tells the rest.
     assert traits_of(case, None) == Traits(150.0, 5.0, None)
+
+
+def test_ladders_have_a_place_for_every_scan():
+    right = Case("right", spine(L1=60, L2=30), spine(L1=60, L2=30))
+    shifted = Case("shifted", spine(L2=60, L3=30), spine(L1=60, L2=30))
+    nothing = Case("nothing", Spine(()), spine(L1=60))
+    sizes = []
+    for cases in ([], [right], [right, shifted, nothing], [right] * 7):
+        data = ladders(cases)
+        assert data.startswith(b"\x89PNG")
+        sizes.append(tuple(int.from_bytes(data[k : k + 4], "big") for k in (16, 20)))
+    one, three, seven = sizes[1:]
+    assert three[0] > 2 * one[0]
+    assert seven[1] > 1.5 * three[1]

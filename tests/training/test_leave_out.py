@@ -7,7 +7,7 @@ from spinefinder_fast import make_phantom
 from spinefinder_fast.networks.weights import read_manifest
 from spinefinder_fast.report import write_verse_json
 from spinefinder_fast.scan import write_nifti
-from spinefinder_fast.training.leave_out import deal, leave_out
+from spinefinder_fast.training.leave_out import LADDERS, deal, leave_out
 from spinefinder_fast.training.run import train_model
 from spinefinder_fast.training.settings import PAPER
 from spinefinder_fast.training.volumes import entries_of
@@ -49,6 +49,7 @@ def test_no_scan_is_judged_by_weights_that_saw_it(tmp_path, monkeypatch):
     ]
     assert page is not None
     assert page.exists()
+    assert (page.parent / LADDERS).read_bytes().startswith(b"\x89PNG")
     judged = {case["scan"] for case in json.loads(page.with_suffix(".json").read_text())["cases"]}
     assert judged == {"ann_ct", "ben_ct"}
     with (page.parent / WHERE).open(newline="") as file:
