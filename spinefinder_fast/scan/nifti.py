@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import gzip
 import math
-import zlib
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from spinefinder_fast.errors import GeometryError, ScanError
@@ -171,18 +171,18 @@ def _begin(file: BinaryIO) -> tuple[bytes, Iterator[bytes], bool]:
 
 
 def _inflate(file: BinaryIO) -> Iterator[bytes]:
-    """The decompressed pieces of a gzip file, member after member; zlib checks each CRC and length.
+    """The decompressed pieces of a gzip file, member after member; each CRC and length is checked.
 
     Raises:
         EOFError: the last member is cut.
         ScanError: ``E_GZIP_CRC`` or ``E_GZIP_DATA``.
     """
-    decoder, fresh = zlib.decompressobj(wbits=31), False
+    decoder, fresh = isal_zlib.decompressobj(wbits=31), False
     while piece := file.read(_PIECE):
         while piece:
             try:
                 out = decoder.decompress(piece, 4 * _PIECE)
-            except zlib.error as error:
+            except isal_zlib.error as error:  # type: ignore[misc]  # its stub calls the class an instance
                 if fresh:
                     return  # Not a further member but padding, which carries no pixels.
                 if "check" in str(error) and "header" not in str(error):
@@ -193,7 +193,7 @@ def _inflate(file: BinaryIO) -> Iterator[bytes]:
             piece = decoder.unconsumed_tail
             if decoder.eof:
                 piece = decoder.unused_data
-                decoder, fresh = zlib.decompressobj(wbits=31), True
+                decoder, fresh = isal_zlib.decompressobj(wbits=31), True
     if not fresh:
         raise EOFError
 
