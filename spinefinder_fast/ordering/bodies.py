@@ -8,9 +8,9 @@ levels are left to the numbering.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,8 +110,8 @@ def profile(
     near = (np.hypot(*across.T) <= CORE_MM) & (value >= 0.5) & (value < anatomy.N_LABELS + 0.5)
     quartiles = np.full((len(rows), 3), np.nan)
     counts = np.bincount(votes[near, 2] - rows[0], minlength=len(rows))
-    for k in np.flatnonzero(counts):
-        quartiles[k] = np.percentile(value[near][votes[near, 2] == rows[k]], (25, 50, 75))
+    for k, own in _by_row(value[near], votes[near, 2] - rows[0]):
+        quartiles[k] = np.percentile(own, (25, 50, 75))
     # From here on from head to foot, and by length along the spine.
     line = volume.grid.to_lps(np.column_stack([middle, rows])[::-1])
     length = np.concatenate([[0.0], np.linalg.norm(np.diff(line, axis=0), axis=1).cumsum()])
@@ -133,6 +133,13 @@ def profile(
     )
 
 
+def _by_row(values: NDArray[Any], rows: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Each row that occurs and the values that lie in it; sorted once, or long scans would take the square of time."""
+    order = np.argsort(rows, kind="stable")
+    found, starts = np.unique(rows[order], return_index=True)
+    yield from zip(found.tolist(), np.split(values[order], starts[1:]), strict=True)
+
+
 def _bounds(mask: NDArray[np.uint8]) -> tuple[slice, slice, slice]:
     """The smallest box that holds the mask; empty without any."""
     flat = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
@@ -143,9 +150,8 @@ def _bounds(mask: NDArray[np.uint8]) -> tuple[slice, slice, slice]:
 def _middle(votes: NDArray[np.intp], rows: NDArray[np.intp], spacing: Array) -> Array:
     """(rows, 2) the middle of the mask in each row, smoothed; rows without votes lie between their neighbours."""
     middle = np.full((len(rows), 2), np.nan)
-    for k, row in enumerate(rows):
-        if len(own := votes[votes[:, 2] == row]):
-            middle[k] = np.median(own[:, :2], axis=0)
+    for k, own in _by_row(votes[:, :2], votes[:, 2] - rows[0]):
+        middle[k] = np.median(own, axis=0)
     known = np.flatnonzero(np.isfinite(middle[:, 0]))
     for axis in range(2):
         filled = np.interp(np.arange(len(rows)), known, middle[known, axis])
