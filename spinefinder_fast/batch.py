@@ -120,6 +120,7 @@ def predict_batch(
 
     Raises:
         OutputError: the folder cannot be written, or two scans have one name.
+        WeightsError: the model that is being loaded cannot be; nothing is written or removed.
     """
     names = result_names(paths)
     jobs = (_Job(name, path, folder) for name, path in zip(names, paths, strict=True))
@@ -128,8 +129,7 @@ def predict_batch(
     stages = [reader, writer]
     queue: deque[Future[_Job]] = deque()
     try:
-        reading = ((job, reader.submit(job.read)) for job in jobs)
-        first = list(islice(reading, 1))  # meanwhile
+        first = [(job, reader.submit(job.read, clear=False)) for job in islice(jobs, 1)]  # meanwhile
         if isinstance(model, Future):
             model = model.result()
         make_folder(folder)
@@ -138,7 +138,7 @@ def predict_batch(
         worker = ThreadPoolExecutor(workers, "spinefinder-locate", torch.set_num_threads, (threads // workers,))
         stages.insert(1, worker)
         slots = _Slots(workers)
-        jobs_read = chain(first, reading)
+        jobs_read = chain(first, ((job, reader.submit(job.read)) for job in jobs))
         while True:
             # One is read and one is written meanwhile.
             for job, read in islice(jobs_read, workers + 2 - len(queue)):
@@ -184,22 +184,30 @@ class _Job:
         self._scan: Scan | None = None
         self._fault: tuple[str, str] | None = None
         self._seconds: dict[str, float] = {}
+        self._cleared = False
 
-    def read(self) -> None:
+    def read(self, clear: bool = True) -> None:
         with self._stage("load"):
+            if clear:
+                self._clear()
             self._scan = read_scan(self._path)
 
     def locate(self, read: Future[None], slots: _Slots, model: Model, procedure: Procedure) -> None:
         read.result()
-        with self._stage("load"):
-            for ending in (*RESULT_ENDINGS, LABELMAP_SUFFIX):
-                # Should this scan fail now, the results of an earlier run must not pass for its own. Not before there
-                # is a model: without one nothing is found anew.
-                (self._folder / (self._name + ending)).unlink(missing_ok=True)
+        if not self._cleared:
+            with self._stage("load"):
+                self._clear()
         large = self._scan is not None and self._scan.array.size > LARGE_VOXELS
         with slots.held(alone=large), self._stage("locate"):
             if self._scan is not None:
                 self.spine = replace(locate(self._scan, model, procedure=procedure), source=self._name)
+
+    def _clear(self) -> None:
+        """Remove the results of an earlier run: should this scan fail now, they must not pass for its own. Not before
+        there is a model, for without one nothing is found anew."""
+        for ending in (*RESULT_ENDINGS, LABELMAP_SUFFIX):
+            (self._folder / (self._name + ending)).unlink(missing_ok=True)
+        self._cleared = True
 
     def write(self, located: Future[None], label_map: bool, picture: bool) -> _Job:
         located.result()

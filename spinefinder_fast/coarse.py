@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from spinefinder_fast.detection import largest_tile, run_tiles, tile_shape
+from spinefinder_fast.detection import LARGEST_TILE, Shape, run_tiles, tile_shape
 from spinefinder_fast.geometry import Grid
 from spinefinder_fast.volume import Volume, resample_array
 
@@ -64,18 +64,19 @@ class Box:
         return x, y, z
 
 
-def search(volume: Volume, model: Model) -> tuple[Box, ...] | None:
+def search(volume: Volume, model: Model, largest: Shape = LARGEST_TILE) -> tuple[Box, ...] | None:
     """Boxes of `volume` that hold all of the spine, from foot to head; None where the whole must be searched.
 
     Args:
         volume: HU on the grid of the model's fine networks.
         model: its coarse network is run; without one the answer is None.
+        largest: no tile that it sees at once is larger (`detection.largest_tile`).
     """
     if model.coarse is None:
         return None
     array, affine = resample_array(volume.array, volume.grid, model.coarse_spacing_mm)
     coarse = Volume(array, Grid(array.shape, affine))
-    tile = tile_shape(array.shape, "large", MARGIN, largest_tile(model))
+    tile = tile_shape(array.shape, "large", MARGIN, largest)
     mask = run_tiles(model.coarse, coarse, tile, MARGIN, model, bias=log((1 - SUSPICION) / SUSPICION))
     return boxes_around(mask, coarse.grid, volume.grid)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil, prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from spinefinder_fast.networks.weights import Model
     from spinefinder_fast.procedure import Tiling
     from spinefinder_fast.volume import Volume
+
+Shape: TypeAlias = tuple[int, int, int]
 
 PATCH = (64, 64, 80)
 MARGIN = (16, 16, 20)
@@ -40,8 +42,8 @@ BYTES_PER_VOXEL = 600
 """What a network of the paper's width takes while it sees a voxel, float32: 460 to 480 were measured, of narrower ones
 somewhat more for their width."""
 
-MEMORY_SHARE = 0.5
-"""Of what is free, so much may be taken."""
+MEMORY_SHARE = 0.25
+"""Of what is free, so much may be taken: two scans may be located at once, and a third is read meanwhile."""
 
 MULTIPLE = 16
 """Four times pooled: the sides of the network's input are multiples of this."""
@@ -54,7 +56,11 @@ GPU_BATCH = 128
 
 
 def detect(
-    volume: Volume, model: Model, tiling: Tiling = "faithful", boxes: Sequence[Box] | None = None
+    volume: Volume,
+    model: Model,
+    tiling: Tiling = "faithful",
+    boxes: Sequence[Box] | None = None,
+    largest: Shape = LARGEST_TILE,
 ) -> NDArray[np.uint8]:
     """The voxels that belong to a vertebra: (X, Y, Z) uint8, 1 on vertebrae and 0 elsewhere.
 
@@ -72,16 +78,16 @@ def detect(
         tiling: ``"faithful"`` (the paper) or ``"large"``.
         boxes: parts of the volume outside of which nothing is looked for (`coarse.search`), each tiled by itself; None
             is the whole of it.
+        largest: no tile of ``"large"`` is larger (`largest_tile`).
 
     Raises:
         ValueError: another tiling.
     """
     if boxes is None:
-        tile = tile_shape(volume.array.shape, tiling, MARGIN, largest_tile(model))
+        tile = tile_shape(volume.array.shape, tiling, MARGIN, largest)
         return run_tiles(model.detection, volume, tile, MARGIN, model)
     margin = MARGIN if tiling == "faithful" else BOX_MARGIN
     mask = np.zeros(volume.array.shape, np.uint8)
-    largest = largest_tile(model)
     for box in boxes:
         tile = tile_shape(box.shape, tiling, margin, largest)
         run_tiles(model.detection, volume, tile, margin, model, mask=mask, box=box)
@@ -134,7 +140,7 @@ def run_tiles(
     return mask
 
 
-def largest_tile(model: Model) -> tuple[int, int, int]:
+def largest_tile(model: Model) -> Shape:
     """The largest tile of ``"large"`` tiling that the free memory of the model's device has room for."""
     room = _room_bytes(model)
     tiles = (LARGEST_TILE, *SMALLER_TILES)
@@ -163,8 +169,8 @@ def tile_shape(
     shape: tuple[int, ...],
     tiling: Tiling,
     margin: tuple[int, int, int] = MARGIN,
-    largest: tuple[int, int, int] = LARGEST_TILE,
-) -> tuple[int, int, int]:
+    largest: Shape = LARGEST_TILE,
+) -> Shape:
     """Voxels of the tiles, margins included, that cover a volume of `shape`, all along x, y, z.
 
     Raises:

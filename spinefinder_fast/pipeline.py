@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from spinefinder_fast.centroids import aggregate
 from spinefinder_fast.coarse import Box, search, work_of
 from spinefinder_fast.decoder import decode
-from spinefinder_fast.detection import detect
+from spinefinder_fast.detection import PATCH, detect, largest_tile
 from spinefinder_fast.identification import identify
 from spinefinder_fast.networks.weights import Model, load_model
 from spinefinder_fast.procedure import DEFAULT, Procedure
@@ -58,10 +58,11 @@ def locate(scan: str | Path | Scan, model: Model | None = None, *, procedure: Pr
     details: dict[str, object] = {
         "weights": loaded.id,
         "spacing_mm": loaded.spacing_mm,
+        "tile": found.tile,
         "precision": str(loaded.dtype).removeprefix("torch."),
         "procedure": asdict(procedure),
         "seconds": clock.laps,
-        "searched": round(work_of(found.boxes, found.seen.array.shape), 3),
+        "searched": round(work_of(found.boxes, found.detection_volume.array.shape), 3),
     }
     warnings = scan.warnings
     if procedure.decode == "order":
@@ -81,17 +82,19 @@ class Found:
 
     Attributes:
         volume: the scan on the grid of the identification.
-        seen: the scan on the grid of the detection; `volume` itself where that is the same.
-        boxes: of `seen`, in which was looked; None for all of it.
-        detected: (X, Y, Z) uint8, 1 on vertebrae, on the grid of `seen`.
-        mask: the same on the grid of `volume`.
+        mask: (X, Y, Z) uint8 on that grid, 1 on vertebrae.
+        detection_volume: the scan on the grid of the detection; `volume` itself where that is the same.
+        detection_mask: the mask on that grid, as it was detected.
+        boxes: of that grid, in which was looked; None for all of it.
+        tile: the largest that a network saw at once: memory decides it, and answers depend on it a little.
     """
 
     volume: Volume
-    seen: Volume
-    boxes: tuple[Box, ...] | None
-    detected: NDArray[np.uint8]
     mask: NDArray[np.uint8]
+    detection_volume: Volume
+    detection_mask: NDArray[np.uint8]
+    boxes: tuple[Box, ...] | None
+    tile: tuple[int, int, int]
 
 
 def find_spine(
@@ -105,16 +108,17 @@ def find_spine(
         procedure: where they look, and in what tiles.
         lap: is told the name of each stage when it has ended.
     """
-    volume = seen = resample(scan, model.spacing_mm)
+    volume = coarser = resample(scan, model.spacing_mm)
     if model.detection_spacing_mm and model.detection_spacing_mm != model.spacing_mm:
-        seen = resample(scan, model.detection_spacing_mm)
+        coarser = resample(scan, model.detection_spacing_mm)
     lap("resample")
-    boxes = search(seen, model) if procedure.look == "coarse_to_fine" else None
+    tile = largest_tile(model) if procedure.tiling == "large" else PATCH
+    boxes = search(coarser, model, tile) if procedure.look == "coarse_to_fine" else None
     lap("coarse")
-    detected = detect(seen, model, procedure.tiling, boxes)
-    mask = mask_onto(detected, seen.grid, volume.grid)
+    detected = detect(coarser, model, procedure.tiling, boxes, tile)
+    mask = mask_onto(detected, coarser.grid, volume.grid)
     lap("detect")
-    return Found(volume, seen, boxes, detected, mask)
+    return Found(volume, mask, coarser, detected, boxes, tile)
 
 
 class _Clock:

@@ -94,10 +94,10 @@ def test_an_unknown_tiling():
     ("megabytes", "width", "tile", "at_once"),
     [
         (None, 1.0, LARGEST_TILE, BATCH),
-        (8000, 1.0, LARGEST_TILE, BATCH),
-        (3000, 1.0, SMALLER_TILES[0], BATCH),
-        (3000, 0.5, LARGEST_TILE, BATCH),
-        (900, 1.0, PATCH, 2),
+        (16000, 1.0, LARGEST_TILE, BATCH),
+        (6000, 1.0, SMALLER_TILES[0], BATCH),
+        (6000, 0.5, LARGEST_TILE, BATCH),
+        (1800, 1.0, PATCH, 2),
         (1, 1.0, PATCH, 1),
     ],
 )
@@ -110,11 +110,11 @@ def test_tiles_are_as_large_as_the_memory_allows(monkeypatch, megabytes, width, 
 
 
 def test_a_gpu_sees_many_tiles_at_once(monkeypatch):
-    monkeypatch.setattr(module, "free_bytes", lambda device: 80 * 10**9)
+    monkeypatch.setattr(module, "free_bytes", lambda device: 120 * 10**9)
     model = replace(true_model(), device="cuda")
     assert tiles_at_once(PATCH, model) == GPU_BATCH
     assert tiles_at_once(LARGEST_TILE, model) == GPU_BATCH // 8
-    monkeypatch.setattr(module, "free_bytes", lambda device: 4 * 10**9)
+    monkeypatch.setattr(module, "free_bytes", lambda device: 8 * 10**9)
     assert tiles_at_once(PATCH, model) == 10
     # Half the bytes per number, twice the tiles.
     assert tiles_at_once(PATCH, replace(model, dtype=torch.bfloat16)) == 20
@@ -127,7 +127,8 @@ def test_short_memory_changes_nothing_but_the_tiles(monkeypatch):
     for megabytes in (100_000, 1):
         monkeypatch.setattr(module, "free_bytes", lambda device, megabytes=megabytes: megabytes * 10**6)
         network = Far(16)
-        assert (detected(network, volume, "large") == known).all()
+        model = replace(true_model(), detection=network)
+        assert (detect(volume, model, "large", None, largest_tile(model)) == known).all()
         sent.append(network.sent)
     assert sent[1] > 1.5 * sent[0]
 

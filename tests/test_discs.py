@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from spinefinder_fast import anatomy
 from spinefinder_fast.discs import DenseAnnotation, dense_labels, vertebra_parts
+from spinefinder_fast.ordering.bodies import HIGH_VOXELS
 
 
 def spine(*heights: float) -> np.ndarray:
@@ -162,3 +163,16 @@ def test_nothing_is_painted_outside_of_the_bounds_and_something_at_each_side(den
     empty = DenseAnnotation.of(np.empty(0, np.int64), np.empty((0, 3)), (1, 1, 1), dense)
     assert [b.tolist() for b in empty.bounds_vox()] == [[0, 0, 0], [0, 0, 0]]
     assert not empty.window((0, 0, 0), (3, 3, 3)).any()
+
+
+@pytest.mark.parametrize("spacing", [1.0, 2.0])
+def test_the_dense_annotation_lies_half_a_voxel_too_high(spacing):
+    # A plane in which two parts meet goes to the lower one, which is painted last. `ordering.bodies` makes up for it.
+    rng = np.random.default_rng(0)
+    shape = [int(n / spacing) for n in (80, 80, 130)]
+    high = []
+    for _ in range(100):
+        points = np.array([(40.0, 40, z) for z in 40 + rng.uniform(0, spacing) + np.array([50, 25, 0])])
+        dense = dense_labels(np.array([20, 21, 22]), points / spacing, shape, (spacing,) * 3)
+        high.append(np.argwhere(dense == 21)[:, 2].mean() - points[1, 2] / spacing)
+    assert np.mean(high) == pytest.approx(HIGH_VOXELS, abs=0.1)

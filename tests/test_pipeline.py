@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
 from itertools import permutations, product
+from threading import Event
 from time import sleep
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from stubs import labelled_scan, true_model
 
-from spinefinder_fast import Grid, Scan, locate, make_phantom
+from spinefinder_fast import Grid, Scan, locate, make_phantom, pipeline
 from spinefinder_fast.detection import detect
 from spinefinder_fast.identification import identify
 from spinefinder_fast.networks.identification import SLICES, TARGET
@@ -68,6 +69,23 @@ def test_details_say_how_it_was_done():
     spine = locate(labelled_scan(phantom.spine, phantom.grid), true_model(2.0))
     assert spine.details["weights"] == "truth"
     assert list(spine.details["seconds"]) == ["load", "resample", "coarse", "detect", "identify", "aggregate"]
+
+
+def test_the_networks_are_loaded_while_the_scan_is_read(monkeypatch, tmp_path):
+    phantom = make_phantom("L1", "L3", spacing_mm=2.0, fov_mm=(80, 80))
+    reading = Event()
+
+    def read(path):
+        reading.set()
+        return labelled_scan(phantom.spine, phantom.grid)
+
+    def load():
+        assert reading.wait(20)
+        return true_model(2.0)
+
+    monkeypatch.setattr(pipeline, "read_scan", read)
+    monkeypatch.setattr(pipeline, "_default_model", load)
+    assert locate(tmp_path / "any.nii").names == ["L1", "L2", "L3"]
 
 
 def test_the_networks_time_is_not_the_aggregations():

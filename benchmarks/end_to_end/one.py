@@ -51,8 +51,7 @@ def whole_way(scan: str, weights: str | None, procedure: Found, warm: int) -> Fo
     from spinefinder_fast.procedure import Procedure
 
     start = time.perf_counter()
-    # The paper's way is held in float32, whatever the device has instructions for.
-    model = load_model(weights, precision="float32" if procedure.get("tiling") == "faithful" else "auto")
+    model = load_model(weights)
     load_model_s = time.perf_counter() - start
     runs = []
     for _ in range(1 + warm):
@@ -209,19 +208,19 @@ def agreement(weights: str | None, phantoms: Found, fov_mm: list[float], data: l
     those with a ``centroids.json`` beside them are also held against that."""
     from spinefinder_fast import Scan, load_model, make_phantom, read_centroids, read_scan
 
-    models = load_model(weights), load_model(weights, precision="float32")
+    model = load_model(weights)
     found: Found = {"phantoms": [], "scans": []}
     for seed, (first, last) in phantoms.items():
         p = make_phantom(first, last, spacing_mm=2.0, seed=int(seed), fov_mm=(fov_mm[0], fov_mm[1]))
-        found["phantoms"].append(_agree(Scan(p.array, p.grid, p.grid, f"{first}-{last}", Path()), *models, p.spine))
+        found["phantoms"].append(_agree(Scan(p.array, p.grid, p.grid, f"{first}-{last}", Path()), model, p.spine))
     for path in data:
         scan, annotated = read_scan(path), Path(path).with_name("centroids.json")
         truth = read_centroids(annotated, scan.file_grid) if annotated.exists() else None
-        found["scans"].append(_agree(scan, *models, truth))
+        found["scans"].append(_agree(scan, model, truth))
     return found
 
 
-def _agree(scan: Any, model: Any, plain: Any, truth: Any) -> Found:
+def _agree(scan: Any, model: Any, truth: Any) -> Found:
     from scipy.optimize import linear_sum_assignment
 
     from spinefinder_fast import locate
@@ -229,12 +228,12 @@ def _agree(scan: Any, model: Any, plain: Any, truth: Any) -> Found:
     from spinefinder_fast.procedure import Procedure
 
     fast = locate(scan, model)
-    faithful = locate(scan, plain, procedure=Procedure("everywhere", "faithful", decode="order"))
+    faithful = locate(scan, model, procedure=Procedure("everywhere", "faithful", decode="order"))
     mm = np.linalg.norm(fast.lps()[:, None] - faithful.lps()[None], axis=-1)
     pairs = [(i, j) for i, j in zip(*linear_sum_assignment(mm), strict=True) if mm[i, j] <= REACH_MM]
     found = find_spine(scan, model)
     boxes = found.boxes
-    where = found.seen.grid.to_voxel(faithful.lps())
+    where = found.detection_volume.grid.to_voxel(faithful.lps())
     inside = np.full(len(where), boxes is None)
     for box in boxes or ():
         # Centres of voxels are at whole numbers.

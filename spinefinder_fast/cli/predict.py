@@ -26,8 +26,8 @@ def predict(
     weights: Annotated[Path | None, typer.Option(help="Folder of weights; the package's own by default.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[
-        str, typer.Option(help="Of the networks that find the spine: auto, float32 or bfloat16; faithful is float32.")
-    ] = "auto",
+        str, typer.Option(help="Of the networks that find the spine: float32, bfloat16, or auto: where it is fast.")
+    ] = "float32",
     procedure: Annotated[str, typer.Option(help="fast, or faithful: all as in the paper.")] = "fast",
     look: Annotated[str | None, typer.Option(help="everywhere or coarse_to_fine, instead of the procedure's.")] = None,
     tiling: Annotated[str | None, typer.Option(help="Of detection: faithful or large.")] = None,
@@ -55,8 +55,6 @@ def predict(
         stop(f"--procedure is {procedure!r}; {', '.join(PRESETS)} are known", 2)
     if precision not in get_args(Precision):
         stop(f"--precision is {precision!r}; {', '.join(get_args(Precision))} are known", 2)
-    if procedure == "faithful" and precision == "auto":
-        precision = "float32"
     choices = {"look": look, "tiling": tiling, "decode": decode, "centre": centre, "threshold": threshold}
     try:
         chosen = replace(PRESETS[procedure], **{k: v for k, v in choices.items() if v is not None})  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -107,6 +107,15 @@ def picture(case: Case, scan: Scan) -> bytes:
         return path.read_bytes()
 
 
+def judged(case: Case, name: str) -> Literal["right", "wrong", "extra"]:
+    """Whether a predicted name is right; wrong, where it is the nearest to another vertebra or far from its own; or
+    extra: of a vertebra that is not annotated, and of no other."""
+    if any(o.name == name and o.fate == "identified" for o in case.outcomes):
+        return "right"
+    taken = any(o.nearest == name and o.fate == "misnamed" for o in case.outcomes)
+    return "wrong" if taken or name in case.truth else "extra"
+
+
 def ladders(cases: Sequence[Case]) -> bytes:
     """PNG: each scan as a ladder, annotated vertebrae on the left at their heights and predicted ones on the right, the
     best scan first. A line joins a vertebra to the prediction nearest to it; names that are wrong are red.
@@ -122,10 +131,11 @@ def ladders(cases: Sequence[Case]) -> bytes:
     rows = -(-len(ranked) // columns)
     figure = Figure(figsize=(2.1 * columns, 3.4 * max(1, rows)), layout="constrained")
     FigureCanvasAgg(figure)
-    tallest = max([60.0, *(float(np.ptp(case.truth.lps()[:, 2])) for case in ranked if len(case.truth))])
-    for i, case in enumerate(ranked):
+    every = [[v.lps[2] for v in (*case.truth, *case.prediction)] for case in ranked]
+    tallest = max([60.0, *(max(heights) - min(heights) for heights in every if heights)])
+    for i, (case, heights) in enumerate(zip(ranked, every, strict=True)):
         axes = figure.add_subplot(rows, columns, i + 1)
-        middle = float(np.mean(case.truth.lps()[:, 2])) if len(case.truth) else 0.0
+        middle = 0.5 * (max(heights) + min(heights)) if heights else 0.0
         for vertebra in case.truth:
             z = vertebra.lps[2] - middle
             axes.plot([0], [z], "o", color=faint, markersize=4)
@@ -137,15 +147,14 @@ def ladders(cases: Sequence[Case]) -> bytes:
             elif outcome.fate == "missed":
                 z = case.truth[outcome.name].lps[2] - middle
                 axes.plot([0.12], [z], "x", color=bad, markersize=5)
-        right = {outcome.name for outcome in case.outcomes if outcome.fate == "identified"}
         for vertebra in case.prediction:
             z = vertebra.lps[2] - middle
-            colour = good if vertebra.name in right else bad if vertebra.name in case.truth else faint
+            colour = {"right": good, "wrong": bad, "extra": faint}[judged(case, vertebra.name)]
             axes.plot([1], [z], "o", color=colour, markersize=4)
             axes.text(1.08, z, vertebra.name, ha="left", va="center", fontsize=7, color=colour)
         axes.set_title(case.name, fontsize=7.5, color=ink)
         axes.set_xlim(-0.6, 1.6)
-        axes.set_ylim(-0.62 * tallest, 0.62 * tallest)
+        axes.set_ylim(-0.54 * tallest - 8, 0.54 * tallest + 8)
         axes.set_axis_off()
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=110, metadata={"Software": None})

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A random person: the course of the spine, the sizes of its vertebrae, and how fat, curved and posed the body is.
 
-The person lives in an LPS frame of its own, in mm, with the centroid of T8 at the origin.
+The person lives in an LPS frame of its own, in mm, with the centroid of T8 at the origin; one that is drawn around a
+known spine, in the frame of that.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from spinefinder_fast.errors import ScanError
 from spinefinder_fast.geometry import Grid
+from spinefinder_fast.quiet import silenced
 from spinefinder_fast.scan.stored import Stored, rescale
 
 
@@ -53,8 +53,7 @@ def itk_modules() -> Iterator[Any]:
     Loading one under ``-W error`` ends the process: SWIG's types lack ``__module__``, Python warns about it, and the
     generated code does not survive that the warning is raised.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with silenced(DeprecationWarning):
         import itk
 
         try:

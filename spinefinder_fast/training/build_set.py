@@ -189,7 +189,8 @@ def _with_room(labels: NDArray[Any], grid: Grid, spine: Spine) -> tuple[NDArray[
     after = np.maximum(0, np.ceil(high - np.array(grid.shape) + 1)).astype(int)
     # Beyond other ends of a mask there are vertebrae that it does not show.
     before[2] = 0
-    after[2] *= spine.vertebrae[0].name == "C1"
+    first = spine.vertebrae[0]
+    after[2] *= first.name == "C1" and not first.truncated
     affine = grid.affine.copy()
     affine[:3, 3] = grid.to_lps(-before)
     wide = np.pad(labels, list(zip(before, after, strict=True)))

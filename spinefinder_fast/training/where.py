@@ -57,7 +57,7 @@ class Where:
         scan = read_scan(entry.scan)
         truth = read_centroids(entry.centroids, scan.file_grid)
         found = find_spine(scan, model)
-        volume, boxes, mask = found.seen, found.boxes, found.detected > 0
+        volume, boxes, mask = found.detection_volume, found.boxes, found.detection_mask > 0
         points = volume.grid.to_voxel(truth.lps())
         labels = np.array([anatomy.label_of(anatomy.like(v.name)) for v in truth], np.int64)
         dense = dense_labels(labels, points, volume.array.shape, volume.grid.spacing_mm) > 0

@@ -9,10 +9,11 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from spinefinder_fast import Grid, make_phantom
+from spinefinder_fast import Grid, locate, make_phantom
 from spinefinder_fast.annotations import read_centroids
 from spinefinder_fast.dataset import Entry, write_manifest
 from spinefinder_fast.scan import write_nifti
@@ -98,6 +99,24 @@ def test_one_scan_has_its_centroids_in_the_terminal(command, write_scan, truth, 
     for vertebra in found:
         line = next(line for line in done.out.splitlines() if f" {vertebra.name} " in line)
         assert [f"{c:.1f}" for c in vertebra.lps] == [word for word in line.split() if word[-1].isdigit()][1:4]
+
+
+@pytest.mark.usefixtures("truth_networks")
+def test_the_precision_reaches_the_networks(command, write_scan, tmp_path, monkeypatch):
+    used = []
+
+    def spy(scan, model, **named):
+        used.append(model.dtype)
+        return locate(scan, model, **named)
+
+    monkeypatch.setattr("spinefinder_fast.batch.locate", spy)
+    scan = write_scan(tmp_path / "one.nii.gz")
+    for options in ((), ("--precision", "bfloat16"), ("--procedure", "faithful")):
+        assert command("predict", scan, "-o", tmp_path / "out", "--no-picture", *options).code == 0
+    assert used == [torch.float32, torch.bfloat16, torch.float32]
+    done = command("predict", scan, "-o", tmp_path / "none", "--precision", "half")
+    assert done.code == 2
+    assert "auto, float32, bfloat16" in done.err
 
 
 @pytest.mark.usefixtures("truth_networks")

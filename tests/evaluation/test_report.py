@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spinefinder_fast import make_phantom
+from spinefinder_fast import anatomy, make_phantom
 from spinefinder_fast.evaluation import Case, write_report
-from spinefinder_fast.evaluation.figures import ladders, three_scans
+from spinefinder_fast.evaluation.figures import judged, ladders, three_scans
 from spinefinder_fast.evaluation.strata import UNKNOWN, Traits, traits_of
 from spinefinder_fast.geometry import Grid
 from spinefinder_fast.scan import Scan, write_nifti
@@ -180,12 +180,20 @@ def test_traits_of_a_scan():
     assert traits_of(case, None) == Traits(150.0, 5.0, None)
 
 
+def test_a_shifted_name_is_wrong_and_one_beyond_the_annotated_extra():
+    case = Case("a", spine(T12=90, L2=60, L3=30, L4=0), spine(L1=60, L2=30, L3=0))
+    assert [judged(case, n) for n in ("T12", "L2", "L3", "L4")] == ["extra", "wrong", "wrong", "wrong"]
+    right = Case("b", spine(L1=61, L2=30, L4=-60), spine(L1=60, L2=30, L3=0))
+    assert [judged(right, n) for n in ("L1", "L2", "L4")] == ["right", "right", "extra"]
+
+
 def test_ladders_have_a_place_for_every_scan():
     right = Case("right", spine(L1=60, L2=30), spine(L1=60, L2=30))
     shifted = Case("shifted", spine(L2=60, L3=30), spine(L1=60, L2=30))
     nothing = Case("nothing", Spine(()), spine(L1=60))
     sizes = []
-    for cases in ([], [right], [right, shifted, nothing], [right] * 7):
+    tall = Case("tall", spine(**{name: -30 * i for i, name in enumerate(anatomy.NAMES)}), spine(L1=60, L2=30))
+    for cases in ([], [right], [right, tall, shifted, nothing], [right] * 7):
         data = ladders(cases)
         assert data.startswith(b"\x89PNG")
         sizes.append(tuple(int.from_bytes(data[k : k + 4], "big") for k in (16, 20)))

@@ -86,6 +86,27 @@ def test_a_mask_of_vertebrae_ends_before_the_vertebrae_that_it_does_not_show(tmp
         assert thin[x, y, z] == names[f"vertebrae_{name}"]
 
 
+@pytest.mark.parametrize(("names", "head"), [(["C1", "C2", "C3"], True), (["C2", "C3", "C4"], False)])
+def test_a_mask_gets_room_for_a_body_and_above_c1_for_a_head(tmp_path, names, head):
+    grid = Grid.from_spacing((60, 60, 80), (1.0, 1.0, 1.0))
+    labels = np.zeros(grid.shape, np.uint8)
+    points = {}
+    for i, name in enumerate(names):
+        labels[25:36, 25:36, 60 - 20 * i : 66 - 20 * i] = anatomy.VERSE_NUMBERS[name]
+        x, y, z = grid.to_lps([30, 30, 62.5 - 20 * i])
+        points[name] = [-x, -y, z]
+    write_nifti(tmp_path / "m.nii.gz", labels, grid)
+    (tmp_path / "index.json").write_text(json.dumps({"m": {"centroids_ras": points, "touch_border": []}}))
+    wide, _, spine, its_grid = label_map(tmp_path, "m", 1.0)
+    at = its_grid.to_voxel(spine[names[1]].lps)
+    # To the right, in front; to the left, behind.
+    assert at[:2] == pytest.approx([200, 180], abs=1)
+    assert wide.shape[:2] == pytest.approx((401, 291), abs=1)
+    above = wide.shape[2] - 1 - its_grid.to_voxel(spine[names[0]].lps)[2]
+    assert above == pytest.approx(120 if head else 10, abs=3)
+    assert wide[tuple(np.rint(at).astype(int))] == anatomy.VERSE_NUMBERS[names[1]]
+
+
 def test_the_number_of_processes_changes_nothing(tmp_path):
     table = {"seed": 1, "spacing_mm": 4.0, "real": [], "labelmaps": [], "phantoms": 2}
     for processes in (1, 2):
