@@ -6,14 +6,16 @@
 The patients are dealt into folds. For each, training goes on from START with the synthetic scans of SET and the real
 scans of all other folds, by RECIPE; the scans of the fold are then predicted, from SCANS, into ``OUTPUT/results``, and
 there the evaluation of all of them together is written, ``where.csv``, and ``ladders.png``, what each vertebra was
-called. A run that was stopped goes on where it was.
+called; beside it ``results_median`` holds the same without the order. A run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from spinefinder_fast.annotations import read_centroids
 from spinefinder_fast.batch import predict_batch
@@ -22,6 +24,7 @@ from spinefinder_fast.evaluation import Case, write_report
 from spinefinder_fast.evaluation.figures import ladders
 from spinefinder_fast.files import write_bytes
 from spinefinder_fast.networks.weights import Kind, load_model
+from spinefinder_fast.procedure import DEFAULT
 from spinefinder_fast.scan import read_grid
 from spinefinder_fast.spine import Spine
 from spinefinder_fast.training.build_set import REAL, SYNTHETIC
@@ -30,7 +33,11 @@ from spinefinder_fast.training.settings import PAPER, TrainingSettings, read_rec
 from spinefinder_fast.training.volumes import entries_of
 from spinefinder_fast.training.where import WHERE, Where, as_csv
 
+RESULTS = "results"
 LADDERS = "ladders.png"
+
+WAYS: Final = {RESULTS: DEFAULT, "results_median": replace(DEFAULT, decode="median")}
+"""Folder of results -> how they are made: in order, and by the paper's median for comparison."""
 
 KINDS: tuple[Kind, ...] = tuple(PAPER)
 
@@ -59,7 +66,8 @@ def leave_out(
     """
     patients = [folder.name for folder in (built / REAL).iterdir() if folder.is_dir()]
     entries = {entry.scan.parent.name: entry for entry in find_entries(scans).entries}
-    cases, where = [], []
+    cases: dict[str, list[Case]] = {results: [] for results in WAYS}
+    where = []
     for k, left_out in enumerate(deal(patients, folds)):
         seen = [built / SYNTHETIC, *(built / REAL / name for name in sorted(patients) if name not in left_out)]
         folder = output / f"fold{k}"
@@ -70,16 +78,22 @@ def leave_out(
             continue
         wanted = [entries[name] for name in left_out]
         model = load_model(folder)
-        predicted = predict_batch([entry.scan for entry in wanted], output / "results", model)
-        for entry, (result, spine) in zip(wanted, predicted, strict=True):
-            truth = read_centroids(entry.centroids, read_grid(entry.scan))
-            cases.append(Case(result.scan, spine or Spine((), source=result.scan), truth, entry.scan, entry.patient))
+        for results, procedure in WAYS.items():
+            predicted = predict_batch([entry.scan for entry in wanted], output / results, model, procedure=procedure)
+            for entry, (result, spine) in zip(wanted, predicted, strict=True):
+                truth = read_centroids(entry.centroids, read_grid(entry.scan))
+                found = spine or Spine((), source=result.scan)
+                cases[results].append(Case(result.scan, found, truth, entry.scan, entry.patient))
         where += [Where.of(entry, model) for entry in wanted]
-    if not cases:
+    if not where:
         return None
-    write_bytes(output / "results" / WHERE, as_csv(where).encode())
-    write_bytes(output / "results" / LADDERS, ladders(cases))
-    return write_report(cases, output / "results", title="Real scans, each left out of the training of its weights")
+    write_bytes(output / RESULTS / WHERE, as_csv(where).encode())
+    pages = []
+    for results, of_way in cases.items():
+        write_bytes(output / results / LADDERS, ladders(of_way))
+        title = f"Real scans, each left out of the training of its weights; decode {WAYS[results].decode}"
+        pages.append(write_report(of_way, output / results, title=title))
+    return pages[0]
 
 
 if __name__ == "__main__":

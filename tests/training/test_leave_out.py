@@ -52,6 +52,7 @@ def test_no_scan_is_judged_by_weights_that_saw_it(tmp_path, monkeypatch):
     assert (page.parent / LADDERS).read_bytes().startswith(b"\x89PNG")
     judged = {case["scan"] for case in json.loads(page.with_suffix(".json").read_text())["cases"]}
     assert judged == {"ann_ct", "ben_ct"}
+    assert (tmp_path / "out" / "results_median" / "evaluation.json").exists()
     with (page.parent / WHERE).open(newline="") as file:
         where = list(csv.DictReader(file))
     assert [(row["scan"], row["centroids"], row["searched"]) for row in where] == [
