@@ -19,7 +19,7 @@ from spinefinder_fast.coarse import Box, search, work_of
 from spinefinder_fast.decoder import decode
 from spinefinder_fast.detection import PATCH, detect, largest_tile
 from spinefinder_fast.identification import identify
-from spinefinder_fast.networks.weights import Model, load_model
+from spinefinder_fast.networks.weights import Model, Precision, load_model
 from spinefinder_fast.procedure import DEFAULT, Procedure
 from spinefinder_fast.scan import Scan, read_scan
 from spinefinder_fast.spine import Spine
@@ -33,7 +33,8 @@ def locate(scan: str | Path | Scan, model: Model | None = None, *, procedure: Pr
 
     Args:
         scan: a NIfTI, NRRD or MHA file, a folder of one DICOM series, or a `Scan` already read.
-        model: from `load_model`; None for the weights of the package, loaded once and kept.
+        model: from `load_model`; None for the weights of the package, loaded once and kept, in the precision that goes
+            with the procedure.
         procedure: how the networks are run and their votes counted.
 
     Returns:
@@ -48,7 +49,7 @@ def locate(scan: str | Path | Scan, model: Model | None = None, *, procedure: Pr
     clock = _Clock()
     with ThreadPoolExecutor(1) as pool:
         # The first time, the networks are compiled while the scan is read.
-        loading = pool.submit(lambda: model or _default_model())
+        loading = pool.submit(lambda: model or _default_model(procedure.precision))
         scan = scan if isinstance(scan, Scan) else read_scan(scan)
         loaded = loading.result()
     clock.lap("load")
@@ -148,6 +149,6 @@ class _Clock:
             yield item
 
 
-@lru_cache(maxsize=1)
-def _default_model() -> Model:
-    return load_model()
+@lru_cache(maxsize=2)
+def _default_model(precision: Precision) -> Model:
+    return load_model(precision=precision)

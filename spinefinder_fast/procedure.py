@@ -41,6 +41,11 @@ class Procedure:
     threshold: Threshold = "in_view"
     decode: Decode = "order"
 
+    @property
+    def precision(self) -> Literal["auto", "float32"]:
+        """What a model for it is loaded in (`networks.weights.load_model`): the paper's patches are seen in float32."""
+        return "float32" if self.tiling == "faithful" else "auto"
+
     def __post_init__(self) -> None:
         for name, choices in (
             ("look", Look),

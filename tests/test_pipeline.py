@@ -79,13 +79,17 @@ def test_the_networks_are_loaded_while_the_scan_is_read(monkeypatch, tmp_path):
         reading.set()
         return labelled_scan(phantom.spine, phantom.grid)
 
-    def load():
+    def load(precision):
         assert reading.wait(20)
+        wanted.append(precision)
         return true_model(2.0)
 
+    wanted = []
     monkeypatch.setattr(pipeline, "read_scan", read)
     monkeypatch.setattr(pipeline, "_default_model", load)
     assert locate(tmp_path / "any.nii").names == ["L1", "L2", "L3"]
+    assert {"L1", "L2", "L3"} <= set(locate(tmp_path / "any.nii", procedure=FAITHFUL).names)
+    assert wanted == ["auto", "float32"]
 
 
 def test_the_networks_time_is_not_the_aggregations():

@@ -51,7 +51,7 @@ def whole_way(scan: str, weights: str | None, procedure: Found, warm: int) -> Fo
     from spinefinder_fast.procedure import Procedure
 
     start = time.perf_counter()
-    model = load_model(weights)
+    model = load_model(weights, precision=Procedure(**procedure).precision)
     load_model_s = time.perf_counter() - start
     runs = []
     for _ in range(1 + warm):
@@ -208,19 +208,19 @@ def agreement(weights: str | None, phantoms: Found, fov_mm: list[float], data: l
     those with a ``centroids.json`` beside them are also held against that."""
     from spinefinder_fast import Scan, load_model, make_phantom, read_centroids, read_scan
 
-    model = load_model(weights)
+    models = load_model(weights), load_model(weights, precision="float32")
     found: Found = {"phantoms": [], "scans": []}
     for seed, (first, last) in phantoms.items():
         p = make_phantom(first, last, spacing_mm=2.0, seed=int(seed), fov_mm=(fov_mm[0], fov_mm[1]))
-        found["phantoms"].append(_agree(Scan(p.array, p.grid, p.grid, f"{first}-{last}", Path()), model, p.spine))
+        found["phantoms"].append(_agree(Scan(p.array, p.grid, p.grid, f"{first}-{last}", Path()), *models, p.spine))
     for path in data:
         scan, annotated = read_scan(path), Path(path).with_name("centroids.json")
         truth = read_centroids(annotated, scan.file_grid) if annotated.exists() else None
-        found["scans"].append(_agree(scan, model, truth))
+        found["scans"].append(_agree(scan, *models, truth))
     return found
 
 
-def _agree(scan: Any, model: Any, truth: Any) -> Found:
+def _agree(scan: Any, model: Any, plain: Any, truth: Any) -> Found:
     from scipy.optimize import linear_sum_assignment
 
     from spinefinder_fast import locate
@@ -228,7 +228,7 @@ def _agree(scan: Any, model: Any, truth: Any) -> Found:
     from spinefinder_fast.procedure import Procedure
 
     fast = locate(scan, model)
-    faithful = locate(scan, model, procedure=Procedure("everywhere", "faithful", decode="order"))
+    faithful = locate(scan, plain, procedure=Procedure("everywhere", "faithful", decode="order"))
     mm = np.linalg.norm(fast.lps()[:, None] - faithful.lps()[None], axis=-1)
     pairs = [(i, j) for i, j in zip(*linear_sum_assignment(mm), strict=True) if mm[i, j] <= REACH_MM]
     found = find_spine(scan, model)

@@ -26,8 +26,9 @@ def predict(
     weights: Annotated[Path | None, typer.Option(help="Folder of weights; the package's own by default.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[
-        str, typer.Option(help="Of the networks that find the spine: float32, bfloat16, or auto: where it is fast.")
-    ] = "float32",
+        str | None,
+        typer.Option(help="Of what finds the spine: float32, bfloat16, or auto, which of them is faster."),
+    ] = None,
     procedure: Annotated[str, typer.Option(help="fast, or faithful: all as in the paper.")] = "fast",
     look: Annotated[str | None, typer.Option(help="everywhere or coarse_to_fine, instead of the procedure's.")] = None,
     tiling: Annotated[str | None, typer.Option(help="Of detection: faithful or large.")] = None,
@@ -53,7 +54,7 @@ def predict(
 
     if procedure not in PRESETS:
         stop(f"--procedure is {procedure!r}; {', '.join(PRESETS)} are known", 2)
-    if precision not in get_args(Precision):
+    if precision not in (None, *get_args(Precision)):
         stop(f"--precision is {precision!r}; {', '.join(get_args(Precision))} are known", 2)
     choices = {"look": look, "tiling": tiling, "decode": decode, "centre": centre, "threshold": threshold}
     try:
@@ -74,7 +75,7 @@ def predict(
         for result, spine in predict_batch(
             paths,
             output,
-            pool.submit(load_model, weights, chosen_device, precision),  # type: ignore[arg-type]
+            pool.submit(load_model, weights, chosen_device, precision or chosen.precision),  # type: ignore[arg-type]
             procedure=chosen,
             label_map=label_map,
             picture=picture,

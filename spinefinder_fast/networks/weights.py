@@ -216,15 +216,14 @@ def load_network(kind: Kind, folder: Path = DEFAULT_FOLDER) -> tuple[nn.Module, 
     return network.eval(), spec
 
 
-def load_model(folder: Path | str | None = None, device: str = "cpu", precision: Precision = "float32") -> Model:
+def load_model(folder: Path | str | None = None, device: str = "cpu", precision: Precision = "auto") -> Model:
     """The networks of a model folder, compiled for `device`.
 
     Args:
         folder: with ``manifest.json``; None for the weights of the package.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         precision: of the coarse and the detection network: ``"float32"``, ``"bfloat16"``, or ``"auto"``, bfloat16 where
-            the device has instructions for it, which is faster there and moves centroids by about a millimetre. The
-            identification is always float32.
+            the device has instructions for it. The identification is always float32.
 
     Raises:
         WeightsError: the weights are missing, damaged, or the networks do not belong together.

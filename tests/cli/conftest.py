@@ -51,8 +51,8 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 def truth_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever weights are asked for, the networks read a labelled scan's own labels off."""
 
-    def load_model(folder: Path | None = None, device: str = "cpu", precision: str = "float32") -> Model:
-        return replace(true_model(SPACING), dtype={"float32": torch.float32, "bfloat16": torch.bfloat16}[precision])
+    def load_model(folder: Path | None = None, device: str = "cpu", precision: str = "auto") -> Model:
+        return replace(true_model(SPACING), dtype=torch.float32 if precision == "float32" else torch.bfloat16)
 
     monkeypatch.setattr("spinefinder_fast.networks.weights.load_model", load_model)
 

@@ -111,9 +111,9 @@ def test_the_precision_reaches_the_networks(command, write_scan, tmp_path, monke
 
     monkeypatch.setattr("spinefinder_fast.batch.locate", spy)
     scan = write_scan(tmp_path / "one.nii.gz")
-    for options in ((), ("--precision", "bfloat16"), ("--procedure", "faithful")):
+    for options in ((), ("--precision", "float32"), ("--procedure", "faithful")):
         assert command("predict", scan, "-o", tmp_path / "out", "--no-picture", *options).code == 0
-    assert used == [torch.float32, torch.bfloat16, torch.float32]
+    assert used == [torch.bfloat16, torch.float32, torch.float32]
     done = command("predict", scan, "-o", tmp_path / "none", "--precision", "half")
     assert done.code == 2
     assert "auto, float32, bfloat16" in done.err

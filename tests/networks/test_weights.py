@@ -165,10 +165,10 @@ def test_a_network_is_copied_with_what_is_said_of_it(folder, tmp_path):
 
 
 def test_bfloat16_is_for_the_networks_that_find_the_spine_and_where_it_is_fast(folder, monkeypatch):
-    assert load_model(folder).dtype == torch.float32
+    assert load_model(folder, precision="float32").dtype == torch.float32
     for able, dtype in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(module, "computes_bfloat16", lambda device, able=able: able)
-        model = load_model(folder, precision="auto")
+        model = load_model(folder)
         assert model.dtype == dtype
         x = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(3))
         assert model.detection(x.to(dtype)).dtype == dtype

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,8 +9,11 @@ import pytest
 from spinefinder_fast import Grid, Spine, Vertebra, anatomy, make_phantom, read_centroids, read_scan
 from spinefinder_fast.phantom import Tissue
 from spinefinder_fast.scan import write_nifti
-from spinefinder_fast.training.build_set import build, label_map, random_box, with_ends
+from spinefinder_fast.training import build_set
+from spinefinder_fast.training.build_set import build, check_split, label_map, random_box, with_ends
 from spinefinder_fast.training.labelmaps import reposed, tissue_map
+
+RECIPES = Path(build_set.__file__).with_name("recipes")
 
 
 def column(*labels, gap=30.0):
@@ -29,6 +34,16 @@ def test_the_sacrum_turns_to_the_back():
     across, back, up = s2 - s1
     assert across == 0
     assert np.degrees(np.arctan2(back, -up)) == pytest.approx(28)
+
+
+def test_no_recipe_calls_unseen_what_it_trains_on():
+    recipes = {path.stem: tomllib.loads(path.read_text()) for path in RECIPES.glob("*.toml")}
+    table = recipes["synthetic"]["set"]
+    check_split(table)
+    for name in ("real", "settle"):
+        unseen = recipes[name]["provenance"]["never_seen"]
+        assert set(unseen) == set(table["held_out"])
+        assert not set(unseen) & set(table["real"])
 
 
 def test_nothing_lies_above_c1_or_below_s2():
