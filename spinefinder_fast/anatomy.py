@@ -35,7 +35,7 @@ _DIAMETERS = (
     34, 34,
 )
 _GAPS = (
-    17.1, 18.5, 15.9, 16.1, 16.1, 17.7, 18.8,
+    17.1, 23.5, 15.9, 16.1, 16.1, 17.7, 18.8,
     20.6, 20.9, 20.9, 21.2, 22.1, 22.2, 23.1, 23.8, 25.1, 26.9, 29.2, 31.3,
     33.5, 34.8, 35.5, 34.6,
     32.0, 30.0,
@@ -48,10 +48,18 @@ DIAMETERS_MM: Final[dict[str, float]] = dict(zip(NAMES, map(float, _DIAMETERS), 
 GAPS_MM: Final[dict[str, float]] = dict(zip(NAMES[:-1], _GAPS, strict=True))
 """Typical distance in mm from the centroid of each vertebra to that of the next one below, in adults.
 
-C1 to C7: means of the VerSe 2020 annotations; T1 to L4: means of VerSe 2019 (Sekuboyina et al. 2021) and of the
-keypoints of Buergin et al. 2023, which agree within 3 mm; L5 and S1: rounded, from a few label
-maps. People differ by about 6 % as a whole and 5 % per gap.
+C1 and C3 to C7: means of the VerSe 2020 annotations; C2, whose centroid counts its dens: rounded, from masks of five
+necks (22 to 25 mm) and the keypoints of Buergin et al. 2023 (24.7 mm); T1 to L4: means of VerSe 2019 (Sekuboyina et al.
+2021) and of the keypoints, which agree within 3 mm; L5 and S1: rounded, from a few label maps. People differ by about
+6 % as a whole and 5 % per gap.
 """
+
+DENS_MM: Final = 5.0
+"""So much the centroid of C2, which counts its dens, lies above the middle of its body: the gap to C3 is as much wider
+than that of its neighbours."""
+
+BODY_GAPS_MM: Final = {**GAPS_MM, "C2": GAPS_MM["C2"] - DENS_MM}
+"""`GAPS_MM` between what is found as bodies: of C2 its body alone, and C1 a gap above that."""
 
 VERSE_NAMES: Final[dict[int, str]] = {
     **{i: NAMES[i - 1] for i in range(1, 25)},

@@ -8,7 +8,7 @@ then numbered all together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -89,13 +89,15 @@ def decode(
         suppositions=_shared_prior(),
         beyond_mm=(_room_mm(bodies.points, volume), _room_mm(bodies.points[::-1], volume)),
         missed_at_end=MISSED_AT_END,
+        gaps_mm=list(anatomy.BODY_GAPS_MM.values()),
     )
+    points = _with_dens(bodies.points, found.names)
     # What nothing votes for bridges a hole in the mask: it keeps count there, and is not told of.
     kept = [i for i, name in enumerate(found.names) if name is not None and bodies.votes[i]]
     vertebrae = [
         Vertebra(
             name=str(found.names[i]),
-            lps=tuple(map(float, bodies.points[i])),  # type: ignore[arg-type]
+            lps=tuple(map(float, points[i])),  # type: ignore[arg-type]
             votes=int(bodies.votes[i]),
             spread_mm=tuple(map(float, bodies.spread_mm[i])),  # type: ignore[arg-type]
             truncated=bool(bodies.truncated[i]),
@@ -123,6 +125,17 @@ def _shared_prior() -> Array:
     """(9,) log probability of each of `SHARED`."""
     near, far = (np.exp(-0.5 * (SHARED / sd) ** 2) for sd in SHARED_SD)
     return np.asarray(np.log((1 - SHARED_FAR) * near / near.sum() + SHARED_FAR * far / far.sum()))
+
+
+def _with_dens(points: Array, names: Sequence[str | None]) -> Array:
+    """The points, C1 and C2 by `anatomy.DENS_MM` further up the spine: without it they lay 2.9 to 7.9 mm too low in
+    three real necks."""
+    raised = points.copy()
+    for i, name in enumerate(names):
+        if name in ("C1", "C2"):
+            up = points[i] - points[i + 1] if i + 1 < len(points) else np.array([0.0, 0.0, 1.0])
+            raised[i] += anatomy.DENS_MM * up / np.linalg.norm(up)
+    return raised
 
 
 def _room_mm(points: Array, volume: Volume) -> float:

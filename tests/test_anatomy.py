@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from itertools import pairwise
+
 import pytest
 
 from spinefinder_fast import anatomy
@@ -38,3 +40,11 @@ def test_sizes_cover_every_vertebra_and_gap():
     assert anatomy.height_mm(1) == anatomy.GAPS_MM["C1"]
     assert anatomy.height_mm(2) == pytest.approx((anatomy.GAPS_MM["C1"] + anatomy.GAPS_MM["C2"]) / 2)
     assert anatomy.height_mm(26) == anatomy.GAPS_MM["S1"]
+
+
+def test_the_dens_is_what_sets_c2_apart():
+    gaps = list(anatomy.BODY_GAPS_MM.values())
+    assert list(anatomy.BODY_GAPS_MM) == list(anatomy.GAPS_MM)
+    assert anatomy.GAPS_MM["C2"] - anatomy.BODY_GAPS_MM["C2"] == anatomy.DENS_MM
+    # Between bodies, neighbouring gaps differ by less than a fifth.
+    assert max(abs(a - b) / a for a, b in pairwise(gaps)) < 0.2

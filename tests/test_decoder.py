@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 
 from spinefinder_fast import Grid, anatomy
+from spinefinder_fast.anatomy import DENS_MM
 from spinefinder_fast.centroids import aggregate
-from spinefinder_fast.decoder import decode
+from spinefinder_fast.decoder import _with_dens, decode
 from spinefinder_fast.ordering.bodies import find_bodies, profile
 from spinefinder_fast.volume import Volume
 
-GAPS = np.array(list(anatomy.GAPS_MM.values()))
+GAPS = np.array(list(anatomy.BODY_GAPS_MM.values()))
 SPACING = 2.0
 
 
@@ -38,6 +39,7 @@ def column(first, last, margin_mm=(15.0, 15.0), seed=0):
     dense = np.broadcast_to(ramp, shape).astype(np.float32) + rng.normal(0, 0.1, shape).astype(np.float32)
     top = grid.shape[2] - 0.5 - down / SPACING
     centres = grid.to_lps(np.column_stack([np.full((len(down), 2), 20.0), top]))
+    centres = _with_dens(centres, names(first, last))
     return Volume(array.astype(np.float32), grid), mask.astype(np.uint8), dense, centres
 
 
@@ -194,3 +196,14 @@ def test_bodies_lie_between_the_discs_even_where_labels_rise_evenly():
     bodies = find_bodies(profile(enumerate(labels), mask, volume), volume.grid)
     assert len(bodies.points) == len(centres)
     assert np.linalg.norm(bodies.points - centres, axis=1).max() < 0.3 * GAPS[16]
+
+
+def test_the_dens_raises_c2_and_with_it_c1():
+    points = np.array([[0.0, 0, 90], [0, 0, 75], [0, 4, 55], [0, 8, 40]])
+    raised = _with_dens(points, ["C1", "C2", "C3", None])
+    assert raised[0] == pytest.approx([0, 0, 95])
+    assert np.linalg.norm(raised[1] - points[1]) == pytest.approx(DENS_MM)
+    assert raised[1, 2] > 79
+    assert raised[1, 1] < 0  # along the spine, which leans
+    assert (raised[2:] == points[2:]).all()
+    assert _with_dens(points[1:2], ["C2"])[0] == pytest.approx([0, 0, 80])

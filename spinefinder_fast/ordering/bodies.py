@@ -278,7 +278,7 @@ def bodyness(seen: Profile, gap: Array) -> Array:
 
 def _expected_gap(label: Array) -> Array:
     """(s,) typical distance of neighbours around each place, by its label."""
-    gaps = np.array(list(anatomy.GAPS_MM.values()))
+    gaps = np.array(list(anatomy.BODY_GAPS_MM.values()))
     between = np.arange(len(gaps)) + 1.5
     known = np.flatnonzero(np.isfinite(label))
     smooth = np.interp(np.arange(len(label)), known, label[known]) if len(known) else np.full(len(label), 13.0)

@@ -147,13 +147,13 @@ def test_nothing_and_nothing_real():
 
 def test_a_fault_that_all_bodies_share_is_told_from_one_of_each():
     # All labels are nearly a level too low, and far above the first body the scan goes on without another.
-    expected = names("C1", "C7")
-    off = np.arange(2, 9)[:, None] - 0.1 - np.arange(1, 27)
+    expected = names("C3", "T2")
+    off = np.arange(4, 11)[:, None] - 0.1 - np.arange(1, 27)
     points, beyond = spine(expected, noise=0.5), {"beyond_mm": (100.0, 0.0), "missed_at_end": -3.0}
     shared = np.stack([-0.5 * ((off - common) / 0.3) ** 2 for common in (-1.0, 0.0, 1.0)])
     alone = number(points, -0.5 * (off / 0.8) ** 2, sure(7), **beyond)
     found = number(points, shared, sure(7), suppositions=(-2.0, -0.3, -2.0), **beyond)
-    assert list(alone.names) == names("C2", "T1")
+    assert list(alone.names) == names("C4", "T3")
     assert list(found.names) == expected
     assert found.verdict != "certain"
 
