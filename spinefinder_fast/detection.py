@@ -131,9 +131,8 @@ def run_tiles(
         for start in range(0, len(origins), at_once):
             batch = origins[start : start + at_once]
             patches = extract_patches(volume.array, batch, tile, outside, normalisation=ramp)
-            logits = (
-                network(torch.from_numpy(patches[:, None]).to(model.device, model.dtype)).float().cpu().contiguous()
-            )
+            inputs = torch.from_numpy(patches[:, None]).to(model.device, model.dtype)
+            logits = network(inputs).float().cpu().contiguous()
             if bias:
                 logits[:, 1] += bias
             stitch_mask(logits.numpy(), batch if box is None else batch - np.array(box.low), margin, mask)

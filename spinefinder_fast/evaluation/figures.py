@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of the evaluation page: the error of each vertebra (the paper's Fig. 6) and three scans (Fig. 5)."""
+"""The figures of an evaluation: on its page the error of each vertebra (the paper's Fig. 6) and three scans (Fig. 5);
+besides, ladders, which show what each vertebra of each scan was called."""
 
 from __future__ import annotations
 

@@ -154,8 +154,8 @@ def real_scan(folder: Path) -> tuple[Scan, Spine]:
 def label_map(folder: Path, name: str, finest_mm: float) -> tuple[NDArray[Any], dict[str, int], Spine, Grid]:
     """Canonical label array, structure names, spine and grid of a label map.
 
-    One without a file of names is a mask in the numbers of VerSe: vertebrae alone. Voxels finer than `finest_mm` are
-    thinned to it.
+    One without a file of names is a mask in the numbers of VerSe: vertebrae alone, with room for a body around them.
+    Voxels finer than `finest_mm` are thinned to it.
     """
     if name == SPL:
         return _spl(folder / SPL, finest_mm)
