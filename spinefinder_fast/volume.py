@@ -57,8 +57,8 @@ def resample_array(
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """The work of `resample`: a (X, Y, Z) array and its grid -> (x, y, z) float32 and the (4, 4) affine to LPS mm."""
     scale = np.array(grid.spacing_mm) / spacing_mm
-    # A thousandth of a voxel forgives what float32 headers round.
-    size = [max(1, int(np.floor(n * s + 1e-3))) for n, s in zip(array.shape, scale, strict=True)]
+    # A millionth forgives what float32 headers round, and no more.
+    size = [max(1, int(np.floor(n * s * (1 + 1e-6)))) for n, s in zip(array.shape, scale, strict=True)]
     if str(array.dtype) not in DTYPES:
         array = array.astype(np.float32)  # which holds every integer that a CT can
     step = 1 / scale

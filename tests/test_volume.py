@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spinefinder_fast.geometry import Grid
@@ -14,6 +14,7 @@ from spinefinder_fast.volume import AIR_HU, mask_onto, normalisation, normalise,
     st.tuples(*[st.floats(0.4, 3.5)] * 3),
     st.floats(0.7, 3.0),
 )
+@example((1, 3, 1), (1.0, 1.333147866610572, 1.0), 1.0)  # all but four new voxels: three
 def test_the_spacing_is_exact_and_the_result_lies_in_the_field_of_view(shape, spacing, wanted):
     grid = Grid.from_spacing(shape, spacing, (-5, 6, 7))
     result, affine = resample_array(np.zeros(shape, np.int16), grid, wanted)
@@ -27,6 +28,13 @@ def test_the_spacing_is_exact_and_the_result_lies_in_the_field_of_view(shape, sp
         assert field - n * wanted < wanted
     corner = new.to_lps([-0.5] * 3)
     assert corner == pytest.approx(grid.to_lps([-0.5] * 3))
+
+
+@pytest.mark.parametrize("spacing", [0.7, 0.9765625, 1.1, 0.1 + 0.2])
+def test_what_a_float32_header_rounds_costs_no_voxel(spacing):
+    grid = Grid.from_spacing((64, 37, 1900), (float(np.float32(spacing)),) * 3)
+    result, _ = resample_array(np.zeros(grid.shape, np.int16), grid, spacing)
+    assert result.shape == grid.shape
 
 
 @pytest.mark.parametrize("wanted", [0.7, 1.0, 2.0])
