@@ -9,12 +9,13 @@
 # make bench-end-to-end  from file to centroids against the paper's way and others' (docs/performance.md); ARGS="--data DIR"
 # make weights train the shipped weights again (hours); DATA names the folder of scans and label maps
 # make leave-out  after it: judge that training by the real scans, each named by weights that never saw it
+# make ingredients  what each ingredient of the training data is worth
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: demo test lint sanitize gpu-check bench bench-all bench-end-to-end weights leave-out clean
+.PHONY: demo test lint sanitize gpu-check bench bench-all bench-end-to-end weights leave-out ingredients clean
 
 demo: $(VENV)/installed
 	rm -rf demo
@@ -72,6 +73,11 @@ weights: $(VENV)/installed
 leave-out: $(VENV)/installed
 	$(if $(DATA),,$(error DATA must name the folder of scans and label maps))
 	$(BIN)/python -m spinefinder_fast.training.leave_out $(RECIPES)/real.toml runs/set $(DATA)/scans runs/synthetic runs/leave-out
+
+# What each ingredient of the training data is worth: sets that lack one, and an ablation over them.
+ingredients: $(VENV)/installed
+	$(if $(DATA),,$(error DATA must name the folder of scans and label maps))
+	$(BIN)/python -m spinefinder_fast.training.ingredients $(RECIPES)/ingredients.toml $(DATA) runs/ingredients --processes $$(nproc)
 
 # elasticdeform's wheels are built against NumPy 1 and do not import under NumPy 2; its source builds under both.
 $(VENV)/installed: $(SOURCES)

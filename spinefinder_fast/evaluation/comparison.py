@@ -36,6 +36,8 @@ class Contender:
         runs: its results, once for each seed: the same scans in the same order.
         seeds: of the runs.
         dice: of the detection network on validation crops, mean over the runs; None where it is not known.
+        label_error: mean distance of the identification network's labels from the true ones on validation crops,
+            levels, mean over the runs; None where it is not known.
         seconds: for one scan, mean over scans and runs; None where it is not known.
     """
 
@@ -43,6 +45,7 @@ class Contender:
     runs: Sequence[Sequence[Case]]
     seeds: Sequence[int] = (0,)
     dice: float | None = None
+    label_error: float | None = None
     seconds: float | None = None
 
 
@@ -69,7 +72,7 @@ class Comparison:
         mean_mm_difference_interval: paired, over scans.
         missing, extra: annotated vertebrae whose name is not predicted, and the reverse.
         all_right: scans in which every vertebra is identified and nothing else predicted.
-        dice, seconds: see `Contender`.
+        dice, label_error, seconds: see `Contender`.
     """
 
     name: str
@@ -92,6 +95,7 @@ class Comparison:
     extra: float
     all_right: float
     dice: float | None
+    label_error: float | None
     seconds: float | None
 
 
@@ -139,6 +143,7 @@ def _alone(contender: Contender) -> Comparison:
         extra=pool.extra / len(runs),
         all_right=sum(case.all_right for cases in runs for case in cases) / len(runs),
         dice=contender.dice,
+        label_error=contender.label_error,
         seconds=contender.seconds,
     )
 
@@ -195,6 +200,7 @@ _COLUMNS: Final[dict[str, Callable[[Comparison], str]]] = {
     "extra": lambda r: _count(r.extra),
     "all right": lambda r: _count(r.all_right),
     "Dice": lambda r: _number(".3f")(r.dice),
+    "label error": lambda r: _number(".2f")(r.label_error),
     "s/scan": lambda r: _number(".1f")(r.seconds),
 }
 

@@ -58,9 +58,12 @@ def _level(name: str) -> int:
     return LABELS[name] - 1
 
 
-C1, C7, T1, T12, L1, L5, S1, S2 = (_level(n) for n in ("C1", "C7", "T1", "T12", "L1", "L5", "S1", "S2"))
+C1, C2, C7, T1, T12, L1, L5, S1, S2 = (_level(n) for n in ("C1", "C2", "C7", "T1", "T12", "L1", "L5", "S1", "S2"))
 
 _SIDES = (1.0, -1.0)
+
+_DENS_TIP = np.array([0.0, -1.5, 19.8])
+"""From the centroid of C2, in its own frame, mm."""
 
 WALL_VOXELS = 0.85
 """Thinnest painted wall, in voxels: a thinner one would be gravel. `image.render` makes up for the difference."""
@@ -166,6 +169,12 @@ def _body_size(person: Person, i: int) -> tuple[float, float, float]:
     return half * float(st.BODY_WIDTH_MM[kind]), half * float(st.BODY_DEPTH_MM[kind]), float(person.heights[i])
 
 
+def _body_centre(person: Person, i: int) -> Array:
+    # The centroid of C2 counts its dens: body and arch lie lower.
+    low = st.DENS_MM * person.size if i == C2 else 0.0
+    return np.asarray(person.centroids[i] - low * person.frames[i][:, 2])
+
+
 def _canal_centre(person: Person, i: int) -> Array:
     if i == C1:
         return np.array([0.0, 6.0, 0.0]) * person.size
@@ -193,7 +202,10 @@ def outreach(person: Person, i: int) -> Array:
     corners = np.stack(np.meshgrid((-half, half), (-depth, depth), (-height / 2, height / 2)), axis=-1).reshape(-1, 3)
     tip = _transverse_tip(person, i)
     points = np.concatenate([corners, [tip, tip * [-1, 1, 1], _spinous(person, i)[1]]])
-    return np.asarray(person.centroids[i] + points @ person.frames[i].T)
+    points = _body_centre(person, i) + points @ person.frames[i].T
+    if i == C2:
+        points = np.concatenate([points, [person.centroids[i] + person.size * person.frames[i] @ _DENS_TIP]])
+    return np.asarray(points)
 
 
 def _spinous(person: Person, i: int) -> tuple[Array, Array]:
@@ -601,7 +613,7 @@ def _spine(canvas: Canvas, person: Person) -> None:
     _bone(canvas, [part for i in range(s1 + 2, len(person.kinds)) for part in _sacral_parts(canvas, person, i)], 1.5)
     for i in range(s1 + 1, C1, -1):
         parts = _posterior(canvas, person, i)
-        if i == 1:
+        if i == C2:
             parts += _dens(canvas, person)
         if i >= s1:
             parts += _sacral_parts(canvas, person, i)
@@ -648,10 +660,7 @@ def _vertebra(canvas: Canvas, person: Person, i: int, parts: Parts) -> None:
     cap: Solid | None = None
     spongy: Solid | None = None
     half, depth, height = _body_size(person, i)
-    centre, frame = person.centroids[i], person.frames[i]
-    if i == 1:
-        # The centroid of C2 counts its dens: its body lies lower.
-        centre, height = centre - frame[:, 2] * 4.8 * person.size, 0.95 * height
+    centre, frame = _body_centre(person, i), person.frames[i]
     reach = np.abs(frame) @ np.array([1.1 * half, 1.1 * depth, 0.55 * height])
     box = canvas.box(centre - reach, centre + reach)
     if box is not None:
@@ -747,7 +756,7 @@ def _cement(canvas: Canvas, person: Person, i: int) -> None:
 
 
 def _posterior(canvas: Canvas, person: Person, i: int) -> Parts:
-    s, centre, frame = person.size, person.centroids[i], person.frames[i]
+    s, centre, frame = person.size, _body_centre(person, i), person.frames[i]
     _, depth, height = _body_size(person, i)
     kind = person.kinds[i]
     canal, radius = _canal_centre(person, i), s * float(st.CANAL_RADIUS_MM[kind])
@@ -790,7 +799,7 @@ def _posterior(canvas: Canvas, person: Person, i: int) -> Parts:
 
 def _dens(canvas: Canvas, person: Person) -> Parts:
     s, centre, frame = person.size, person.centroids[1], person.frames[1]
-    parts: Parts = [canvas.capsule(centre, centre + frame @ (s * np.array([0, -1.5, 15.0])), 5.8 * s, 4.8 * s)]
+    parts: Parts = [canvas.capsule(centre, centre + frame @ (s * (_DENS_TIP - [0, 0, 4.8])), 5.8 * s, 4.8 * s)]
     for x in _SIDES:
         shoulder = s * np.array([x * 15.0, 1.0, 3.0])
         parts.append(canvas.ellipsoid(centre + frame @ shoulder, [9 * s, 9 * s, 5 * s], frame))

@@ -6,8 +6,9 @@ Hounsfield units are drawn per scan around real values, wider than life where sc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -86,6 +87,8 @@ class Look:
         marbling: how much fat runs between the muscles; 0 is none.
         wall: relative thickness of dense bone. 1 is that of the shafts of long bones; vertebral bodies have less.
         metal_streaks: strength of the streaks that metal casts; 0 is none, 1 is usual.
+        spread: how far tissues stray from their usual HU from scan to scan; 0 is not at all, 1 is usual.
+        texture: strength of the texture within a tissue; 0 is none, 1 is usual.
     """
 
     bone_density: float = 1.0
@@ -101,11 +104,24 @@ class Look:
     marbling: float = 0.07
     wall: float = 1.0
     metal_streaks: float = 1.0
+    spread: float = 1.0
+    texture: float = 1.0
 
 
-def draw_look(rng: np.random.Generator, bone_density: float = 1.0) -> Look:
-    """Draws how a scan looks, from smooth and quiet to sharp, noisy and streaked."""
-    return Look(
+WITHOUT: Final[Mapping[str, Mapping[str, Any]]] = {
+    "HU spread": {"spread": 0.0, "bone_density": 1.0},
+    "texture": {"texture": 0.0, "marbling": 0.0},
+    "contrast medium": {"contrast_hu": 0.0, "bowel_contrast_hu": 0.0, "myelogram_hu": 0.0},
+    "kernels": {"blur_mm": 0.6, "slice_mm": 0.0, "sharpen": 0.0},
+    "noise": {"noise_hu": 0.0, "streaks_hu": 0.0},
+    "metal streaks": {"metal_streaks": 0.0},
+}
+"""What an image can be drawn without, to learn what it is worth, and how the scan looks then."""
+
+
+def draw_look(rng: np.random.Generator, bone_density: float = 1.0, without: Collection[str] = ()) -> Look:
+    """Draws how a scan looks, from smooth and quiet to sharp, noisy and streaked, but `without` some of `WITHOUT`."""
+    look = Look(
         bone_density=bone_density,
         contrast_hu=rng.uniform(60, 280) if rng.random() < 0.5 else 0.0,
         bowel_contrast_hu=rng.uniform(100, 400) if rng.random() < 0.15 else 0.0,
@@ -120,6 +136,9 @@ def draw_look(rng: np.random.Generator, bone_density: float = 1.0) -> Look:
         wall=rng.uniform(0.4, 1.1),
         metal_streaks=rng.uniform(0.2, 1.5),
     )
+    for ingredient in WITHOUT.keys() & set(without):
+        look = replace(look, **WITHOUT[ingredient])
+    return look
 
 
 def shell(bone: NDArray[np.bool_], spacing_mm: tuple[float, float, float], wall_mm: float = 1.3) -> NDArray[np.uint8]:
@@ -181,12 +200,12 @@ def render(
     cloud = _clouds(rng, tissue.shape, step)
     spongy = tissue == Tissue.TRABECULAR
     dense = (tissue == Tissue.CORTICAL) | (tissue == Tissue.ENDPLATE)
-    image += np.where(spongy, image * (gain - 1 + 0.12 * cloud), 0.5 * texture[tissue] * cloud)
-    image[dense] *= 1 + 0.22 * cloud[dense]
+    image += np.where(spongy, image * (gain - 1 + 0.12 * look.texture * cloud), 0.5 * texture[tissue] * cloud)
+    image[dense] *= 1 + 0.22 * look.texture * cloud[dense]
     # Where clouds change sign are thin curved sheets, like the fat between muscles; lungs hold small vessels.
     image[(tissue == Tissue.MUSCLE) & (np.abs(cloud) < look.marbling)] -= 90
     lung = tissue == Tissue.LUNG
-    image[lung] += 350 * np.maximum(grain[lung] - 1.6, 0)
+    image[lung] += 350 * look.texture * np.maximum(grain[lung] - 1.6, 0)
     if look.metal_streaks:
         slices = np.flatnonzero((tissue == Tissue.METAL).any(axis=(0, 1)))
         for first in range(0, len(slices), _STREAKED_AT_ONCE):
@@ -198,8 +217,8 @@ def render(
 def _lookup(rng: np.random.Generator, look: Look, step: NDArray[np.float64]) -> tuple[Image, Image]:
     values, texture = np.zeros(256, np.float32), np.zeros(256, np.float32)
     for tissue, (mean, spread, rough) in _HU.items():
-        values[tissue] = mean + spread * np.clip(rng.standard_normal(), -2.5, 2.5)
-        texture[tissue] = rough
+        values[tissue] = mean + look.spread * spread * np.clip(rng.standard_normal(), -2.5, 2.5)
+        texture[tissue] = look.texture * rough
     for tissue, share in _CONTRAST.items():
         values[tissue] += share * look.contrast_hu * rng.uniform(0.8, 1.2)
     values[Tissue.BOWEL] += look.bowel_contrast_hu

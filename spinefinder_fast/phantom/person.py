@@ -156,7 +156,10 @@ def draw_person(rng: np.random.Generator, arms: str | None = None) -> Person:
     step *= (steps_mm / np.linalg.norm(step, axis=1))[:, None]
     centroids = np.concatenate([np.zeros((1, 3)), np.cumsum(step, axis=0)])
     centroids -= centroids[anatomy.label_of("T8") - 1]
-    mean_gap = 0.5 * (np.concatenate([gaps[:1], gaps]) + np.concatenate([gaps, size * np.array([_BELOW_S2_MM[0]])]))
+    between = gaps - size * st.DENS_MM * (np.arange(len(gaps)) == anatomy.label_of("C2") - 1)  # of bodies
+    mean_gap = 0.5 * (
+        np.concatenate([between[:1], between]) + np.concatenate([between, size * np.array([_BELOW_S2_MM[0]])])
+    )
     disc = np.concatenate([st.DISC_MM[:1], st.DISC_MM]) + np.concatenate([st.DISC_MM, [2.0]])
     heights = mean_gap - 0.5 * disc * size * rng.uniform(0.75, 1.15, len(mean_gap))
     if arms is None:

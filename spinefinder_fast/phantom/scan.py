@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -95,6 +95,7 @@ def random_phantom(
     spacing_mm: float | tuple[float, float, float] = 2.0,
     *,
     max_voxels: int = 8_000_000,
+    without: Collection[str] = (),
 ) -> Phantom:
     """A scan for training: any part of any spine, tight or wide, of any person, on any scanner.
 
@@ -105,11 +106,13 @@ def random_phantom(
         rng: source of randomness.
         spacing_mm: distance of voxel centres along x, y, z.
         max_voxels: the field of view is narrowed, then shortened, until it holds no more.
+        without: ingredients to leave out: ``"variants"``, ``"narrow fields of view"``, or any of `image.WITHOUT`.
     """
     step = np.broadcast_to(np.asarray(spacing_mm, np.float64), 3)
     person = draw_person(rng)
     # From a stream of its own: what befalls the spine changes nothing else that is drawn.
-    person = vary(person, np.random.default_rng((person.seed, 1)))
+    if "variants" not in without:
+        person = vary(person, np.random.default_rng((person.seed, 1)))
     top, bottom = (person.index(level) for level in _draw_levels(rng))
     z = person.centroids[:, 2]
     high = z[top] + rng.uniform(-8, 40) if top else z[0] + rng.uniform(5, 150)
@@ -117,6 +120,8 @@ def random_phantom(
     shown = person.centroids[top : bottom + 1]
     centre = 0.5 * (shown.min(axis=0) + shown.max(axis=0))[:2]
     kind = rng.random()
+    if "narrow fields of view" in without:
+        kind = 1.0
     if kind < 0.3:  # a reconstruction around the spine
         extent = np.array([rng.uniform(70, 180), rng.uniform(90, 180)])
         centre += rng.uniform(-15, 15, 2)
@@ -133,10 +138,14 @@ def random_phantom(
         extent = np.maximum(extent * np.sqrt(room / extent.prod()), np.minimum(extent, floor))
     low = max(low, high - max_voxels * step.prod() / extent.prod())
     box_low, box_high = np.array([*(centre - extent / 2), low]), np.array([*(centre + extent / 2), high])
-    look, table = draw_look(rng, person.bone_density), rng.random() < 0.6
+    look, table = draw_look(rng, person.bone_density, without), rng.random() < 0.6
     held = int(rng.integers(12, 22))
     held_last = min(held + int(rng.integers(2, 5)), 25) - 1
-    screws = range(person.index(held), person.index(held_last) + 1) if rng.random() < 0.05 else range(0)
+    screws = (
+        range(person.index(held), person.index(held_last) + 1)
+        if rng.random() < 0.05 and "variants" not in without
+        else range(0)
+    )
     if person.findings.screws:
         screws = range(0)
     return _scan(person, box_low, box_high, step, rng, look, table=table, screws=screws)

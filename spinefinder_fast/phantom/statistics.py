@@ -25,11 +25,14 @@ def _table(*values: float) -> Array:
 
 # fmt: off
 GAPS_MM: Final = _table(
-    17.0, 20.5, 17.2, 16.8, 16.5, 17.6, 19.6,
+    16.0, 23.2, 17.2, 16.8, 16.5, 17.6, 19.6,
     20.7, 20.8, 21.0, 21.4, 21.9, 22.4, 23.0, 23.7, 25.1, 27.1, 29.3, 31.8,
     33.6, 34.6, 35.2, 34.6, 32.2, 30.0,
 )
-"""Distance between the centroids of neighbours, C1-C2 ... S1-S2."""
+"""Distance between the centroids of neighbours, C1-C2 ... S1-S2; the first two from masks of five necks."""
+
+DENS_MM: Final = 7.0
+"""How far the middle of C2's body lies below the centroid of C2, which counts its dens."""
 
 SAGITTAL_DEG: Final = _table(
     -2.0, 9.1, 13.1, 15.7, 15.9, 21.8, 27.9,

@@ -37,6 +37,7 @@ TABLE: Final = "ablation"
 _KINDS: Final[tuple[Kind, ...]] = ("detection", "identification")
 _CHANGES: Final = ("train", *_KINDS, "predict")
 _KEYS: Final = ("data", "recipe", "judged", "seeds", "variant", *_CHANGES)
+_VARIANT_KEYS: Final = ("name", "data", *_CHANGES)
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,13 @@ class Variant:
         name: of its row in the table.
         settings: of both networks, but for the seed.
         procedure: how they are run and their votes counted.
+        data: data set whose training split it is trained on, of one other than the ablation's; None is the ablation's.
     """
 
     name: str
     settings: Mapping[Kind, TrainingSettings]
     procedure: Procedure
+    data: Path | None = None
 
     @property
     def folder(self) -> str:
@@ -81,7 +84,7 @@ def read_ablation(path: Path) -> Ablation:
 
     ``data`` names the data set and ``recipe`` a recipe, both from the file's folder on. What ``[train]`` (both
     networks), ``[detection]``, ``[identification]`` and ``[predict]`` say holds for all variants; each ``[[variant]]``
-    has a ``name`` and the same tables for what it changes.
+    has a ``name`` and the same tables for what it changes, and ``data`` where it is trained on another data set.
 
     Raises:
         ValueError: the file is not TOML, or a key or a value makes no sense, with its place.
@@ -92,6 +95,11 @@ def read_ablation(path: Path) -> Ablation:
             content = tomllib.load(file)
         except tomllib.TOMLDecodeError as error:
             raise ValueError(f"{path}: not TOML: {error}") from error
+    return ablation_of(content, path)
+
+
+def ablation_of(content: Mapping[str, Any], path: Path) -> Ablation:
+    """What the content of such a file at `path` wants compared; errors as of `read_ablation`."""
     _check_keys(content, _KEYS, path)
     data, recipe, judged = content.get("data"), content.get("recipe"), content.get("judged", "validation")
     seeds, tables = content.get("seeds", [0]), content.get("variant", [])
@@ -117,10 +125,13 @@ def read_ablation(path: Path) -> Ablation:
     for number, table in enumerate(tables, 1):
         name = table.get("name")
         place = f"{path}, variant {number if not isinstance(name, str) else repr(name)}"
-        _check_keys(table, ("name", *_CHANGES), place)
+        _check_keys(table, _VARIANT_KEYS, place)
         if not isinstance(name, str) or not Variant(name, {}, Procedure()).folder:
             raise ValueError(f"{place}: name is {name!r}; words are needed")
-        variants.append(replace(_changed(shared, table, place), name=name))
+        if not isinstance(own := table.get("data", data), str):
+            raise ValueError(f"{place}: data is {own!r}; the folder of a data set is needed")
+        trained_on = None if own == data else path.parent / own
+        variants.append(replace(_changed(shared, table, place), name=name, data=trained_on))
         if variants[-1].folder in {v.folder for v in variants[:-1]}:
             raise ValueError(f"{place}: another variant is called so, too; each needs a name of its own")
     return Ablation(path.parent / data, judged, tuple(seeds), tuple(variants))
@@ -207,8 +218,11 @@ def run_ablation(
         raise AnnotationError(
             "E_NO_SCAN", f"{manifest.path} has no scan in split {', '.join(empty)}; an ablation trains and judges"
         )
+    training = {variant.data: _training_split(variant.data, manifest) for variant in ablation.variants}
     make_folder(folder)
-    work = _Work(ablation, manifest, folder, store or folder / "volumes", team, watcher, say if team.leads else _silent)
+    work = _Work(
+        ablation, manifest, training, folder, store or folder / "volumes", team, watcher, say if team.leads else _silent
+    )
     contenders: list[Contender] = []
     rows: list[Comparison] = []
     for variant in ablation.variants:
@@ -218,11 +232,27 @@ def run_ablation(
                 read_cases(work.place(variant, seed) / "predictions", ablation.data, ablation.judged).cases
                 for seed in ablation.seeds
             ]
-            dice, seconds = (_mean(result[key] for result in results) for key in ("dice", "seconds"))
-            contenders.append(Contender(variant.name, runs, ablation.seeds, dice, seconds))
+            about = {key: _mean(result[key] for result in results) for key in ("dice", "label_error", "seconds")}
+            contenders.append(Contender(variant.name, runs, ablation.seeds, **about))
             rows = compare(contenders)
             write_comparison(rows, folder, TABLE)
     return rows
+
+
+def _training_split(data: Path | None, manifest: Manifest) -> list[Entry]:
+    """What a variant is trained on: none of the patients that `manifest` validates and judges with."""
+    if data is None:
+        return manifest.of_split("train")
+    entries = read_manifest(data).of_split("train")
+    if not entries:
+        raise AnnotationError("E_NO_SCAN", f"{data} has no scan in split train; a variant trains on it")
+    held = {entry.patient for split in SPLITS[1:] for entry in manifest.of_split(split)}
+    if shared := sorted(held & {entry.patient for entry in entries}):
+        raise AnnotationError(
+            "E_SPLIT_OVERLAP",
+            f"{data}: trains on {', '.join(shared)}, held out by {manifest.path}; keep patients apart",
+        )
+    return entries
 
 
 def _silent(line: str) -> None:
@@ -240,6 +270,7 @@ class _Work:
 
     ablation: Ablation
     manifest: Manifest
+    training: Mapping[Path | None, list[Entry]]
     folder: Path
     store: Path
     team: Team
@@ -257,7 +288,9 @@ class _Work:
         judged = self.manifest.of_split(self.ablation.judged)
         settings = {kind: replace(variant.settings[kind], seed=seed) for kind in _KINDS}
         place = self.place(variant, seed)
-        trained = {kind: self.folder / "trained" / f"{kind}-{self._key(of)}" for kind, of in settings.items()}
+        trained = {
+            kind: self.folder / "trained" / f"{kind}-{self._key(of, variant.data)}" for kind, of in settings.items()
+        }
         key = _hash([*(t.name for t in trained.values()), asdict(variant.procedure), _identity(judged)])
         done = self.team.agree(self.team.leads and _result(place, key) is not None)
         if not done:
@@ -265,7 +298,7 @@ class _Work:
                 if where not in self.trained:
                     self.say(f"{variant.name}, seed {seed}: {kind} network, {where}")
                     train_model(
-                        self.manifest.of_split("train"), self.manifest.of_split("validation"), {kind: settings[kind]},
+                        self.training[variant.data], self.manifest.of_split("validation"), {kind: settings[kind]},
                         where, store=self.store, team=self.team, watcher=self.watcher,
                     )  # fmt: skip
                     self.trained.add(where)
@@ -275,11 +308,11 @@ class _Work:
         self.say(f"{variant.name}, seed {seed}: done, {place}")
         return _result(place, key) or {}
 
-    def _key(self, settings: TrainingSettings) -> str:
+    def _key(self, settings: TrainingSettings, data: Path | None) -> str:
         """Of a training: changes with all that changes its weights."""
         # The processes that prepare crops do not, and a run may go on with another number of them.
         known = {k: v for k, v in asdict(settings).items() if k != "workers"}
-        scans = [_identity(self.manifest.of_split(split)) for split in ("train", "validation")]
+        scans = [_identity(entries) for entries in (self.training[data], self.manifest.of_split("validation"))]
         return _hash([known, *scans])
 
     def _predict(
@@ -306,16 +339,18 @@ class _Work:
             found.cases, place, title=variant.name, unpredicted=found.unpredicted, unannotated=found.unannotated
         )
         # Last: where this is, all else is.
-        known = {"key": key, "seconds": _mean(seconds), "dice": _dice(trained["detection"])}
+        dice = _logged(trained["detection"], "detection", "dice")
+        label_error = _logged(trained["identification"], "identification", "validation_loss")
+        known = {"key": key, "seconds": _mean(seconds), "dice": dice, "label_error": label_error}
         write_bytes(place / "result.json", (json.dumps(known, indent=1) + "\n").encode())
 
 
-def _dice(trained: Path) -> float | None:
-    """What the detection network that was kept had on the validation crops, by the log of its training."""
-    epoch = read_weights(trained)["networks"]["detection"]["provenance"]["epochs"]
-    with (trained / LOG.format("detection")).open(newline="") as file:
-        dice = next(float(row["dice"]) for row in csv.DictReader(file) if int(row["epoch"]) == epoch)
-    return None if math.isnan(dice) else dice
+def _logged(trained: Path, kind: Kind, column: str) -> float | None:
+    """What the log of a training says of the network that was kept, on the validation crops."""
+    epoch = read_weights(trained)["networks"][kind]["provenance"]["epochs"]
+    with (trained / LOG.format(kind)).open(newline="") as file:
+        value = next(float(row[column]) for row in csv.DictReader(file) if int(row["epoch"]) == epoch)
+    return None if math.isnan(value) else value
 
 
 def _result(place: Path, key: str) -> dict[str, Any] | None:

@@ -31,6 +31,7 @@ from spinefinder_fast.annotations import read_centroids
 from spinefinder_fast.dataset.masks import body_centroid
 from spinefinder_fast.geometry import Grid
 from spinefinder_fast.phantom import random_phantom, render
+from spinefinder_fast.phantom.image import WITHOUT, draw_look
 from spinefinder_fast.report import write_verse_json
 from spinefinder_fast.scan import Scan, read_scan, write_nifti
 from spinefinder_fast.scan.itk_image import read_itk
@@ -53,6 +54,9 @@ PHANTOM_MM: Final = 2.0
 SYNTHETIC, REAL = "synthetic", "real"
 """Folders of the set."""
 
+INGREDIENTS: Final = ("postures", "narrow fields of view", "variants", *WITHOUT)
+"""What a recipe's ``without`` may leave out, to learn what it is worth. Of a real scan's crops none is left out."""
+
 SACRAL_BEND_DEG: Final = 28.0
 """Between the lines L5-S1 and S1-S2, seen from the side: of six people lying on their backs."""
 
@@ -67,6 +71,8 @@ def build(recipe: dict[str, Any], data: Path, output: Path, processes: int = 1) 
     """Write the whole set with so many processes; see the module's text."""
     table = recipe["set"]
     check_split(table)
+    if unknown := set(table.get("without", ())) - set(INGREDIENTS):
+        raise ValueError(f"without is {sorted(unknown)}; {', '.join(INGREDIENTS)} are known")
     # What an earlier recipe left there would be trained on, whichever side its patients are on now.
     if output.exists() and any(output.iterdir()):
         raise ValueError(f"{output} is not empty; name a new folder, or remove it")
@@ -94,21 +100,27 @@ def _write_renders(name: str, table: dict[str, Any], data: Path, output: Path) -
     owner = _scan_of(name, table)
     folder = output / REAL / owner if owner else output / SYNTHETIC
     rng = _rng_of(name, table)
+    without = table.get("without", ())
     labels, names, original, grid = label_map(data / "labelmaps", name, FINENESS * table["spacing_mm"])
     for i in range(table.get("renders", {}).get(name, table["renders_per_labelmap"])):
         if i % RENDERS_PER_BODY == 0:
-            tissue, spine = reposed(tissue_map(labels, names, original, grid, rng), original, grid, rng)
+            tissue, spine = tissue_map(labels, names, original, grid, rng), original
+            if "postures" not in without:
+                tissue, spine = reposed(tissue, original, grid, rng)
         scaled = _scaled(grid, rng.normal(1, 0.07) * rng.normal(1, 0.04, 3))
         grown = _moved(spine, grid, scaled)
         box = random_box(scaled, grown, rng) if i else EVERYTHING
-        hu = render(tissue[box], scaled.spacing_mm, rng)
+        if "narrow fields of view" in without:
+            box = EVERYTHING[0], EVERYTHING[1], box[2]
+        hu = render(tissue[box], scaled.spacing_mm, rng, draw_look(rng, without=without))
         _write_resampled(folder, f"map_{name}_{i:02}", hu, _boxed(scaled, box), grown, EVERYTHING, table["spacing_mm"])
 
 
 def _write_phantom(i: int, table: dict[str, Any], data: Path, output: Path) -> None:
     # Painted no coarser than this, or thin bone would be gravel.
     fine = min(PHANTOM_MM, table["spacing_mm"])
-    phantom = random_phantom(np.random.default_rng((table["seed"], i)), spacing_mm=fine)
+    rng = np.random.default_rng((table["seed"], i))
+    phantom = random_phantom(rng, spacing_mm=fine, without=table.get("without", ()))
     _write_resampled(
         output / SYNTHETIC,
         f"phantom_{i:03}",

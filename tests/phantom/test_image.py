@@ -8,6 +8,7 @@ import pytest
 from scipy import ndimage
 
 from spinefinder_fast.phantom import Look, Tissue, make_phantom, render, shell
+from spinefinder_fast.phantom.image import WITHOUT, draw_look
 
 QUIET = Look(noise_hu=0.0, blur_mm=0.1, marbling=0.0)
 
@@ -93,3 +94,20 @@ def test_bodies_stand_out_in_a_whole_phantom() -> None:
     inside = ndimage.binary_erosion(phantom.tissue == Tissue.TRABECULAR)
     muscle = ndimage.binary_erosion(phantom.tissue == Tissue.MUSCLE)
     assert phantom.array[inside].mean() > phantom.array[muscle].mean() + 50
+
+
+def test_what_a_look_is_drawn_without_is_usual_and_all_else_is_as_drawn() -> None:
+    for ingredient, usual in WITHOUT.items():
+        drawn, without = (draw_look(np.random.default_rng(7), 1.3, some) for some in ((), (ingredient,)))
+        changed = {k for k, v in vars(drawn).items() if vars(without)[k] != v}
+        assert changed <= usual.keys()
+        assert all(getattr(without, k) == v for k, v in usual.items())
+
+
+def test_without_spread_every_scan_has_the_same_muscle_and_without_texture_an_even_one() -> None:
+    block = np.full((24, 24, 24), Tissue.MUSCLE, np.uint8)
+    for changes, of_what in (({"spread": 0.0}, np.mean), ({"texture": 0.0}, np.std)):
+        look = Look(noise_hu=0.0, marbling=0.0, **changes)
+        values = [of_what(render(block, (1.0, 1.0, 1.0), np.random.default_rng(seed), look)) for seed in range(6)]
+        usual = [of_what(render(block, (1.0, 1.0, 1.0), np.random.default_rng(seed), QUIET)) for seed in range(6)]
+        assert np.ptp(values) < 0.3 * np.ptp(usual) if of_what is np.mean else max(values) < 0.2 * min(usual)

@@ -203,6 +203,25 @@ def test_stopped_in_the_middle_it_goes_on_there(home, done, monkeypatch):
     assert rows[1].id_rate == rows[0].id_rate == 0.5
 
 
+@pytest.mark.usefixtures("truth_networks")
+def test_a_variant_may_be_trained_on_a_data_set_of_its_own(home, done):
+    entries = list(read_manifest(home / "set"))
+    other = '[[variant]]\nname = "one scan"\ndata = "other"\n'
+    (home / "other").mkdir()
+    write_manifest(home / "other" / "dataset.csv", [entries[0], *entries[2:4]])
+    rows = run_ablation(ablation(home, other), home / "run")
+    assert len(set(done["trained"])) == 4
+    assert [(row.name, row.scans, row.id_rate) for row in rows] == [("As it is", 2, 0.5), ("one scan", 2, 0.5)]
+    assert all(row.label_error > 0 for row in rows)
+    # Who judges is nobody's training, under whatever split the other data set has him.
+    write_manifest(home / "other" / "dataset.csv", [replace(entries[2], split="train")])
+    with pytest.raises(AnnotationError, match=r"E_SPLIT_OVERLAP.*trains on p2, held out by"):
+        run_ablation(ablation(home, other), home / "run")
+    write_manifest(home / "other" / "dataset.csv", entries[2:4])
+    with pytest.raises(AnnotationError, match="no scan in split train"):
+        run_ablation(ablation(home, other), home / "run")
+
+
 def test_networks_of_both_intensities_are_trained_and_run(home):
     # No stand-in for the networks: they have learnt next to nothing, but what is trained is what is run.
     lines = []

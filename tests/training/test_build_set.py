@@ -131,6 +131,17 @@ def test_the_number_of_processes_changes_nothing(tmp_path):
     assert all((x == y).all() for x, y in zip(a, b, strict=True))
 
 
+def test_an_ingredient_is_left_out_of_phantoms(tmp_path):
+    table = {"seed": 1, "spacing_mm": 4.0, "real": [], "labelmaps": [], "phantoms": 3}
+    build({"set": table}, tmp_path, tmp_path / "with")
+    build({"set": {**table, "without": ["noise", "narrow fields of view"]}}, tmp_path, tmp_path / "without")
+    noisy, quiet = ([read_scan(p) for p in sorted((tmp_path / n).rglob("*.nii.gz"))] for n in ("with", "without"))
+    assert all(np.ptp(s.grid.to_lps([[0, 0, 0], s.grid.shape])[:, 0]) > 200 for s in quiet)
+    assert min(np.ptp(s.grid.to_lps([[0, 0, 0], s.grid.shape])[:, 0]) for s in noisy) < 200
+    with pytest.raises(ValueError, match=r"without is \['ribs'\]; postures, narrow"):
+        build({"set": {**table, "without": ["ribs"]}}, tmp_path, tmp_path / "unknown")
+
+
 def test_a_set_is_built_from_scans_label_maps_and_phantoms(tmp_path):
     data = tmp_path / "data"
     for name, seed in (("a", 1), ("b", 2)):
