@@ -116,6 +116,33 @@ def test_a_speck_elsewhere_is_no_vertebra():
     assert [v.name for v in vertebrae] == names("T8", "L3")
 
 
+@pytest.mark.parametrize("rows", [slice(100, 150), slice(0, 45)], ids=["a shoulder", "a hip"])
+def test_a_large_piece_beside_the_spine_is_none_of_it(rows):
+    volume, mask, labels, centres = column("T3", "L5")
+    wide = ((0, 60), (0, 0), (0, 0))
+    grid = Grid((100, 40, mask.shape[2]), volume.grid.affine)
+    volume = Volume(np.pad(volume.array, wide, constant_values=40.0), grid)
+    mask, labels = np.pad(mask, wide), np.pad(labels, wide, constant_values=9.0)
+    mask[70:90, 8:32, rows] = 1
+    assert mask[70:90, :, rows].sum() > mask[:40, :, rows].sum()
+    vertebrae, _ = decode(enumerate(labels), mask, volume)
+    assert [v.name for v in vertebrae] == names("T3", "L5")
+    assert furthest_mm(vertebrae, centres) < 4
+
+
+def test_pieces_of_a_leaning_spine_are_one():
+    volume, mask, labels, centres = column("T6", "L4")
+    # A third of the column, moved 20 mm to the left, overlaps with the rest in a few rows.
+    n = mask.shape[2]
+    z = np.arange(n)
+    for array in (volume.array, mask, labels):
+        array[:, :, z < n // 3] = np.roll(array[:, :, z < n // 3], 10, axis=0)
+    kept = mask.copy()
+    kept[:, :, n // 3 - 1 : n // 3 + 1] = 0
+    vertebrae, _ = decode(enumerate(labels), kept, volume)
+    assert [v.name for v in vertebrae] == names("T6", "L4")
+
+
 def test_what_the_field_of_view_cuts_is_marked():
     volume, mask, labels, _ = column("T9", "L3", margin_mm=(4.0, 30.0))
     vertebrae, _ = decode(enumerate(labels), mask, volume)

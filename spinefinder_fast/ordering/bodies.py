@@ -35,6 +35,9 @@ CORE_MM: Final = 24.0
 SMALLEST_MM3: Final = 1500.0
 """Smaller pieces of the mask are specks."""
 
+BESIDE_MM: Final = 30.0
+"""A piece of the mask that lies farther beside the spine is none of it: a shoulder, a hip, an arm."""
+
 SMOOTH_MM: Final = 8.0
 """The middle of the spine is smoothed along it by a Gaussian as wide."""
 
@@ -103,7 +106,9 @@ def profile(
         label = round(float(np.median(value[of_piece == piece])))
         needed = needed_mm3(min(max(label, 1), anatomy.N_LABELS))
         kept[piece] = sizes[piece] >= min(needed, sizes.max())
-    votes, value = votes[kept[of_piece]], value[kept[of_piece]]
+    votes, value, of_piece = (of_vote[kept[of_piece]] for of_vote in (votes, value, of_piece))
+    column = _column(votes, of_piece, spacing)
+    votes, value = votes[column], value[column]
     rows = np.arange(votes[:, 2].min(), votes[:, 2].max() + 1)
     middle = _middle(votes, rows, spacing)
     across = (votes[:, :2] - middle[votes[:, 2] - rows[0]]) * spacing[:2]
@@ -147,6 +152,30 @@ def _bounds(mask: NDArray[np.uint8]) -> tuple[slice, slice, slice]:
     flat = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     x, y, z = (slice(int(of[0]), int(of[-1]) + 1) if len(of) else slice(0, 0) for of in flat)
     return x, y, z
+
+
+def _column(votes: NDArray[np.intp], of_piece: NDArray[np.intp], spacing: Array) -> NDArray[np.bool_]:
+    """Which votes lie in the one column that a spine is: in the largest piece of the mask, and in those that go on
+    above or below it. Side by side with it, half of the votes could be a shoulder's."""
+    names, counts = np.unique(of_piece, return_counts=True)
+    middle = np.full((votes[:, 2].max() + 1, 2), np.nan)
+    taken = []
+    for piece in names[np.argsort(-counts, kind="stable")]:
+        own = votes[of_piece == piece]
+        medians = {z: np.median(of, axis=0) * spacing[:2] for z, of in _by_row(own[:, :2], own[:, 2])}
+        rows, places = np.array(list(medians)), np.array(list(medians.values()))
+        known = np.flatnonzero(np.isfinite(middle[:, 0]))
+        if len(known):
+            nearest = known[np.abs(known - rows[:, None]).argmin(axis=1)]
+            # Where the column has a gap the spine may lean on the way, but not lie down.
+            lean = np.abs(nearest - rows) * spacing[2]
+            aside = np.linalg.norm(places - middle[nearest], axis=1) - lean
+            if np.median(aside[lean == lean.min()]) > BESIDE_MM:
+                continue
+        taken.append(piece)
+        free = ~np.isfinite(middle[rows, 0])
+        middle[rows[free]] = places[free]
+    return np.isin(of_piece, taken)
 
 
 def _middle(votes: NDArray[np.intp], rows: NDArray[np.intp], spacing: Array) -> Array:

@@ -227,10 +227,12 @@ def with_ends(spine: Spine) -> Spine:
     *_, before_last, last_of_all = spine
     ends = []
     for last, before, step in ((first, second, -1), (last_of_all, before_last, 1)):
-        label = last.label + step
+        # L6 is followed by what follows L5, at the same ratio.
+        own, previous = (anatomy.label_of(anatomy.like(v.name)) for v in (last, before))
+        label = own + step
         if 1 <= label <= anatomy.N_LABELS:
             gap = np.subtract(last.lps, before.lps)
-            ratio = gaps[min(label, last.label) - 1] / gaps[min(last.label, before.label) - 1]
+            ratio = gaps[min(label, own) - 1] / gaps[min(own, previous) - 1]
             if anatomy.name_of(label) == "S2":
                 bend = np.radians(SACRAL_BEND_DEG)
                 gap = gap @ [[1, 0, 0], [0, np.cos(bend), np.sin(bend)], [0, -np.sin(bend), np.cos(bend)]]

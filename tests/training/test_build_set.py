@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,14 @@ def test_an_end_goes_on_at_its_typical_ratio():
     assert above == pytest.approx(30 * anatomy.GAPS_MM["T12"] / anatomy.GAPS_MM["L1"])
     below = spine["L3"].lps[2] - spine["L4"].lps[2]
     assert below == pytest.approx(30 * anatomy.GAPS_MM["L3"] / anatomy.GAPS_MM["L2"])
+
+
+def test_below_l6_lies_s1():
+    l4, l5, l6 = column(23, 24, 25)
+    spine = with_ends(Spine((l4, l5, replace(l6, name="L6"))))
+    assert spine.names == ["L3", "L4", "L5", "L6", "S1"]
+    below = spine["L6"].lps[2] - spine["S1"].lps[2]
+    assert below == pytest.approx(30 * anatomy.GAPS_MM["L5"] / anatomy.GAPS_MM["L5"])
 
 
 def test_the_sacrum_turns_to_the_back():
