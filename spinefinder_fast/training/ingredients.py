@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import tomllib
 from collections.abc import Callable
 from hashlib import sha256
@@ -62,6 +63,7 @@ def _built(table: dict[str, Any], data: Path, output: Path, processes: int, say:
     if not (folder / MANIFEST).exists():
         say(f"set {name}: {table.get('without') or 'nothing'} left out, {table['phantoms']} phantoms")
         parts = folder.with_name(f"{name}.part")
+        shutil.rmtree(parts, ignore_errors=True)  # of a run that was stopped
         build({"set": table}, data, parts, processes)
         parts.replace(folder)
         patients, entries = table.get("patients", {}), []

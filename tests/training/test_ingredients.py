@@ -57,10 +57,21 @@ def data(tmp_path):
     return tmp_path
 
 
+def half_built(recipe, data, output, processes):
+    output.mkdir(parents=True)
+    (output / "half").write_text("")
+    raise KeyboardInterrupt
+
+
 def test_every_variant_is_trained_on_its_set_and_judged_by_what_all_hold_out(data, monkeypatch):
     asked = []
     monkeypatch.setattr(ingredients, "run_ablation", lambda ablation, *_, **__: asked.append(ablation) or [])
     said = []
+    # What a run that was stopped left of a set is made anew.
+    monkeypatch.setattr(ingredients, "build", half_built)
+    with pytest.raises(KeyboardInterrupt):
+        compare_ingredients(data / "file.toml", data / "data", data / "out")
+    monkeypatch.setattr(ingredients, "build", build_set.build)
     for _ in range(2):
         compare_ingredients(data / "file.toml", data / "data", data / "out", say=said.append)
     assert len(said) == 3  # the second time nothing was left to build
