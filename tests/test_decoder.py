@@ -131,7 +131,7 @@ def test_a_large_piece_beside_the_spine_is_none_of_it(rows):
 
 
 def test_pieces_of_a_leaning_spine_are_one():
-    volume, mask, labels, centres = column("T6", "L4")
+    volume, mask, labels, _ = column("T6", "L4")
     # A third of the column, moved 20 mm to the left, overlaps with the rest in a few rows.
     n = mask.shape[2]
     z = np.arange(n)
