@@ -92,7 +92,7 @@ def _write_crops(name: str, table: dict[str, Any], data: Path, output: Path) -> 
     scan, spine = real_scan(data / "scans" / name)
     for i in range(table["crops_per_scan"]):
         box = random_box(scan.grid, spine, rng) if i else EVERYTHING
-        _write_resampled(folder, f"{name}_{i:02}", scan.array, scan.grid, spine, box, table["spacing_mm"])
+        _write_resampled(folder, f"{name}_{i:02}", scan.array, scan.grid, spine, box, table)
 
 
 def _write_renders(name: str, table: dict[str, Any], data: Path, output: Path) -> None:
@@ -113,7 +113,7 @@ def _write_renders(name: str, table: dict[str, Any], data: Path, output: Path) -
         if "narrow fields of view" in without:
             box = EVERYTHING[0], EVERYTHING[1], box[2]
         hu = render(tissue[box], scaled.spacing_mm, rng, draw_look(rng, without=without))
-        _write_resampled(folder, f"map_{name}_{i:02}", hu, _boxed(scaled, box), grown, EVERYTHING, table["spacing_mm"])
+        _write_resampled(folder, f"map_{name}_{i:02}", hu, _boxed(scaled, box), grown, EVERYTHING, table)
 
 
 def _write_phantom(i: int, table: dict[str, Any], data: Path, output: Path) -> None:
@@ -128,7 +128,7 @@ def _write_phantom(i: int, table: dict[str, Any], data: Path, output: Path) -> N
         phantom.grid,
         phantom.person,
         EVERYTHING,
-        table["spacing_mm"],
+        table,
     )
 
 
@@ -314,17 +314,19 @@ def _write_resampled(
     grid: Grid,
     spine: Spine,
     box: tuple[slice, slice, slice],
-    spacing_mm: float,
+    table: dict[str, Any],
 ) -> None:
-    resampled, affine = resample_array(array[box], _boxed(grid, box), spacing_mm)
+    resampled, affine = resample_array(array[box], _boxed(grid, box), table["spacing_mm"])
     new = Grid(resampled.shape, affine)
+    # To learn from, also the vertebrae beyond the field of view: what reaches into it is not background.
+    if not table.get("beyond", True):
+        spine = replace(spine, vertebrae=tuple(v for v in spine if new.contains(np.array([v.lps]))[0]))
     _write(folder, name, np.clip(np.rint(resampled), -1024, 32767).astype(np.int16), new, spine)
 
 
 def _write(folder: Path, name: str, array: NDArray[Any], grid: Grid, spine: Spine) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_nifti(folder / f"{name}_ct.nii.gz", array, grid)
-    # Also the vertebrae beyond the field of view: what reaches into it is not background.
     write_verse_json(folder / f"{name}_ctd.json", replace(spine, grid=grid))
 
 

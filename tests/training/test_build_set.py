@@ -151,6 +151,17 @@ def test_an_ingredient_is_left_out_of_phantoms(tmp_path):
         build({"set": {**table, "without": ["ribs"]}}, tmp_path, tmp_path / "unknown")
 
 
+def test_a_set_that_judges_asks_only_for_what_is_in_view(tmp_path):
+    table = {"seed": 1, "spacing_mm": 4.0, "real": [], "labelmaps": [], "phantoms": 1}
+    for beyond in (True, False):
+        build({"set": {**table, "beyond": beyond}}, tmp_path, tmp_path / str(beyond))
+    every, seen = (read_centroids(tmp_path / str(b) / "synthetic" / "phantom_000_ctd.json") for b in (True, False))
+    grid = read_scan(tmp_path / "True" / "synthetic" / "phantom_000_ct.nii.gz").grid
+    assert len(every) >= 25
+    assert 2 <= len(seen) < len(every)
+    assert seen.names == [v.name for v, inside in zip(every, grid.contains(every.lps()), strict=True) if inside]
+
+
 def test_a_set_is_built_from_scans_label_maps_and_phantoms(tmp_path):
     data = tmp_path / "data"
     for name, seed in (("a", 1), ("b", 2)):
