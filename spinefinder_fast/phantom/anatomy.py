@@ -171,7 +171,7 @@ def _body_size(person: Person, i: int) -> tuple[float, float, float]:
 
 def _body_centre(person: Person, i: int) -> Array:
     # The centroid of C2 counts its dens: body and arch lie lower.
-    low = st.DENS_MM * person.size if i == C2 else 0.0
+    low = st.C2_BODY_MM * person.size if i == C2 else 0.0
     return np.asarray(person.centroids[i] - low * person.frames[i][:, 2])
 
 

@@ -156,7 +156,8 @@ def draw_person(rng: np.random.Generator, arms: str | None = None) -> Person:
     step *= (steps_mm / np.linalg.norm(step, axis=1))[:, None]
     centroids = np.concatenate([np.zeros((1, 3)), np.cumsum(step, axis=0)])
     centroids -= centroids[anatomy.label_of("T8") - 1]
-    between = gaps - size * st.DENS_MM * (np.arange(len(gaps)) == anatomy.label_of("C2") - 1)  # of bodies
+    between = gaps.copy()  # the middles of bodies
+    between[anatomy.label_of("C2") - 1] -= size * st.C2_BODY_MM
     mean_gap = 0.5 * (
         np.concatenate([between[:1], between]) + np.concatenate([between, size * np.array([_BELOW_S2_MM[0]])])
     )

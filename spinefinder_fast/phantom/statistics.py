@@ -31,8 +31,9 @@ GAPS_MM: Final = _table(
 )
 """Distance between the centroids of neighbours, C1-C2 ... S1-S2; the first two from masks of five necks."""
 
-DENS_MM: Final = 7.0
-"""How far the middle of C2's body lies below the centroid of C2, which counts its dens."""
+C2_BODY_MM: Final = 7.0
+"""How far the middle of C2's body lies below the centroid of C2, which counts its dens: of the bone, in masks of five
+necks. What the decoder finds for that body lies a little higher (`anatomy.DENS_MM`)."""
 
 SAGITTAL_DEG: Final = _table(
     -2.0, 9.1, 13.1, 15.7, 15.9, 21.8, 27.9,

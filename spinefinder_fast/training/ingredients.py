@@ -58,23 +58,23 @@ def compare_ingredients(
 
 def _built(table: dict[str, Any], data: Path, output: Path, processes: int, say: Callable[[str], None]) -> Path:
     """The folder of a set, with a manifest that validates on what it holds out."""
-    name = sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:12]
-    folder = (output / "sets" / name).resolve()
-    if not (folder / MANIFEST).exists():
-        say(f"set {name}: {table.get('without') or 'nothing'} left out, {table['phantoms']} phantoms")
-        parts = folder.with_name(f"{name}.part")
+    key = sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:12]
+    folder = (output / "sets" / key).resolve()
+    if not folder.exists():
+        say(f"set {key}: {table.get('without') or 'nothing'} left out, {table['phantoms']} phantoms")
+        parts = folder.with_name(f"{key}.part")
         shutil.rmtree(parts, ignore_errors=True)  # of a run that was stopped
         build({"set": table}, data, parts, processes)
-        parts.replace(folder)
         patients, entries = table.get("patients", {}), []
-        for e in find_entries(folder).entries:
+        for e in find_entries(parts).entries:
             owner = e.scan.parent.name
             patient = e.patient if owner == SYNTHETIC else patients.get(owner, owner)
             entries.append(Entry(e.scan, e.centroids, patient))
         for name in table["held_out"]:
             (judge,) = find_entries(data / "scans" / name).entries
             entries.append(Entry(judge.scan, judge.centroids, patients.get(name, name), "validation"))
-        write_manifest(folder / MANIFEST, entries)
+        write_manifest(parts / MANIFEST, entries)
+        parts.replace(folder)  # last: what is called so is whole
     return folder
 
 
