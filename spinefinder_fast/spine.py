@@ -22,8 +22,8 @@ class Vertebra:
         name: ``"C1"`` ... ``"S2"`` (annotations may also hold ``"T13"`` and ``"L6"``).
         lps: centroid in LPS mm.
         votes: number of voxels that voted for this vertebra, on the grid the networks worked on; 0 where the
-            centroid was annotated and not found.
-        spread_mm: inter-quartile range of the votes along x, y, z, mm; None where annotated.
+            centroid was annotated and not found, or inferred from its neighbours (`decoder`: C1).
+        spread_mm: inter-quartile range of the votes along x, y, z, mm; None without votes.
         truncated: whether the field of view cuts the vertebra.
         confidence: probability of the name among all that the vertebra could have, 0 to 1; None where it was annotated,
             or found by a procedure that gives none.

@@ -9,6 +9,7 @@ from spinefinder_fast.anatomy import DENS_MM
 from spinefinder_fast.centroids import aggregate
 from spinefinder_fast.decoder import _with_dens, decode
 from spinefinder_fast.ordering.bodies import find_bodies, profile
+from spinefinder_fast.ordering.numbering import PROBABLE
 from spinefinder_fast.volume import Volume
 
 GAPS = np.array(list(anatomy.BODY_GAPS_MM.values()))
@@ -178,6 +179,43 @@ def test_a_hole_in_the_mask_costs_what_it_hides_and_nothing_else(first, last):
     assert set(found) <= {*names("C1", first), *names(last, "L5")}  # an edge of the hole may show a little
     assert numbering.names == tuple(found)
     assert all(v.votes for v in vertebrae)
+
+
+def without_atlas(centres, mask, grid):
+    """The mask down from half way between C1 and C2."""
+    z = grid.to_voxel(centres)[:, 2]
+    mask = mask.copy()
+    mask[:, :, round(0.5 * (z[0] + z[1])) :] = 0
+    return mask
+
+
+def test_an_atlas_that_is_not_detected_lies_above_the_axis():
+    volume, mask, labels, centres = column("C1", "T3", margin_mm=(80.0, 15.0))
+    vertebrae, numbering = decode(enumerate(labels), without_atlas(centres, mask, volume.grid), volume)
+    assert [v.name for v in vertebrae] == names("C1", "T3")
+    atlas, axis = vertebrae[:2]
+    assert atlas.votes == 0
+    assert atlas.spread_mm is None
+    assert atlas.confidence == axis.confidence
+    assert np.linalg.norm(np.array(atlas.lps) - centres[0]) < 5
+    assert numbering.names == tuple(names("C1", "T3"))
+    assert len(numbering.confidence) == len(vertebrae)
+    for other in numbering.alternatives:
+        assert len(other.names) == len(vertebrae)
+        first, second = other.names[:2]
+        assert (first is None) == (second in (None, "C1"))
+        assert first is None or anatomy.label_of(second) == anatomy.label_of(first) + 1
+
+
+def test_no_atlas_is_put_where_it_is_not_in_view_or_the_names_are_not_sure():
+    volume, mask, labels, centres = column("C1", "T3", margin_mm=(80.0, 15.0))
+    cut = without_atlas(centres, mask, volume.grid)
+    volume.array[:, :, int(volume.grid.to_voxel(centres)[0, 2]) + 2 :] = -1000.0
+    assert decode(enumerate(labels), cut, volume)[0][0].name == "C2"
+    volume, mask, labels, centres = column("C1", "T3", margin_mm=(80.0, 15.0))
+    vertebrae, _ = decode(enumerate(labels + np.float32(0.7)), without_atlas(centres, mask, volume.grid), volume)
+    assert vertebrae[0].name == "C2"
+    assert vertebrae[0].confidence < PROBABLE
 
 
 def test_labels_that_are_no_numbers_do_not_vote():

@@ -20,6 +20,7 @@ from spinefinder_fast import anatomy
 from spinefinder_fast.discs import DenseAnnotation
 from spinefinder_fast.kernels import Normalisation, deform_random_grid, extract_patches
 from spinefinder_fast.networks.identification import SLICES, TARGET
+from spinefinder_fast.training.augment import change_look, narrow_view
 from spinefinder_fast.training.settings import TrainingSettings
 from spinefinder_fast.training.volumes import TrainingScan
 from spinefinder_fast.volume import normalisation, padding_value
@@ -69,7 +70,7 @@ class CropDataset(Dataset[Crop]):
     Args:
         scans: where crops come from.
         settings: crop size, sampling and augmentation.
-        augment: False leaves deformation, mirroring and jitter out, as validation wants.
+        augment: False leaves deformation, mirroring, other looks, narrower views and jitter out, as validation wants.
     """
 
     def __init__(self, scans: Sequence[TrainingScan], settings: TrainingSettings, augment: bool = True) -> None:
@@ -106,6 +107,8 @@ class CropDataset(Dataset[Crop]):
             image, labels = self._identification_slab(source, about, rng)
         else:
             image, labels = self._detection_crop(source, wanted, about, rng)
+        if self.augment:
+            image, labels = self._seen_otherwise(image, labels, rng)
         if self.augment and settings.hu_jitter:
             gain, offset = rng.normal((1.0, 0.0), settings.hu_jitter)
             image = image * np.float32(gain) + np.float32(offset)
@@ -122,6 +125,19 @@ class CropDataset(Dataset[Crop]):
         low, high = annotation.bounds_vox()
         bounds = np.maximum(low, 0), np.minimum(high, array.shape)
         return _Source(array, dict(zip(scan.labels.tolist(), points, strict=True)), annotation, bounds, ramp)
+
+    def _seen_otherwise(
+        self, image: NDArray[np.float32], labels: NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        settings, spacing = self.settings, self.settings.spacing_mm
+        if settings.other_looks and rng.random() < settings.other_looks:
+            image = change_look(image, spacing, self._outside, rng)
+        if settings.narrow_views and rng.random() < settings.narrow_views:
+            if settings.kind == "identification":
+                return narrow_view(image, labels, (spacing * settings.slice_step, spacing, spacing), self._outside, rng)
+            seen, labels = narrow_view(image[0], labels, (spacing,) * 3, self._outside, rng)
+            image = seen[None]
+        return image, labels
 
     def _detection_crop(
         self, source: _Source, wanted: bool, about: int | None, rng: np.random.Generator

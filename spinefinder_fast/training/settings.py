@@ -38,6 +38,8 @@ class TrainingSettings:
             says 0.7 and its code 7 voxels of 1 mm; 7 is the one that does something.
         flip: mirror every second crop left to right.
         hu_jitter: spread of a random gain (relative) and offset (of the input's unit) per crop; 0 for none.
+        other_looks: share of the crops that are shown as another scanner might (`augment.change_look`).
+        narrow_views: share of the crops whose field of view ends nearer by (`augment.narrow_view`).
         batch: crops per step.
         epochs: passes over the scans.
         learning_rate: Adam's.
@@ -69,6 +71,8 @@ class TrainingSettings:
     deform_sigma_mm: float = 0.0
     flip: bool = False
     hu_jitter: float = 0.0
+    other_looks: float = 0.0
+    narrow_views: float = 0.0
     batch: int = 16
     epochs: int = 50
     learning_rate: float = 1e-3
@@ -101,6 +105,12 @@ class TrainingSettings:
             raise ValueError(f"crop is {self.crop}; sides must be multiples of 16, the network halves them four times")
         if min(self.batch, self.epochs, self.samples_per_scan) < 1:
             raise ValueError("batch, epochs and samples_per_scan must be at least 1")
+        if not (0 <= self.other_looks <= 1 and 0 <= self.narrow_views <= 1):
+            raise ValueError(
+                f"other_looks {self.other_looks}, narrow_views {self.narrow_views}: shares from 0 to 1 are needed"
+            )
+        if self.other_looks and self.intensity != "window":
+            raise ValueError("other_looks is for the fixed window, whose zero is water; with zscore it must be 0")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}; a share from 0 up to but not 1 is needed")
         if min(self.validate_every, self.patience) < 0 or (self.patience and not self.validate_every):
