@@ -51,7 +51,7 @@ MOST_MISSED_AT_END: Final = 3
 CERTAIN: Final = 0.998
 PROBABLE: Final = 0.8
 """Least confidence of any vertebra for each verdict. Of the numberings of published keypoints that reach the first, 1
-in 100 was wrong, of those that reach only the second 9 (`benchmarks/decoder`, the patients that it is fitted on)."""
+in 100 was wrong, of those that reach only the second 10 (`benchmarks/decoder`, the patients that it is fitted on)."""
 
 ALTERNATIVES: Final = 3
 
