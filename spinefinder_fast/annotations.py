@@ -162,11 +162,17 @@ def _reader(path: Path) -> Callable[[Path, Grid | None], Points]:
     raise AnnotationError("E_FORMAT", f"{path}: the name ends in none of {', '.join(ENDINGS)}")
 
 
+def folder_name(path: Path) -> str:
+    """The name of a file's folder, by the path as it is given: what a link points to may lie anywhere."""
+    parent = path.absolute().parent
+    return (parent.resolve() if parent.name == ".." else parent).name
+
+
 def centroids_source(path: Path) -> str:
     """The name of the scan to which a file of centroids belongs, as far as its name, or its folder's, tells."""
     for ending in ("_iso-ctd.json", *ENDINGS):
         if path.name.lower().endswith(ending):
-            return path.name[: -len(ending)].rstrip("_") or path.resolve().parent.name
+            return path.name[: -len(ending)].rstrip("_") or folder_name(path)
     return path.stem
 
 
@@ -428,7 +434,7 @@ def _read_csv(path: Path, grid: Grid | None) -> Points:
                         lps=collector.point([row[column] for column in needed[1:]]),
                         votes=int(collector.number("votes", row.get("votes") or "0")),
                         spread_mm=collector.point(spread) if all(spread) else None,
-                        truncated=row.get("truncated") == "true",
+                        truncated=(row.get("truncated") or "").strip().lower() == "true",
                         confidence=collector.number("confidence", sure) if sure else None,
                     )
                 )

@@ -82,13 +82,12 @@ def decode(
     if seen is None:
         return [], number(np.zeros((0, 3)), np.zeros((0, anatomy.N_LABELS)), np.zeros(0))
     bodies = find_bodies(seen, volume.grid)
-    room = _room_mm(bodies.points, volume), _room_mm(bodies.points[::-1], volume)
     found = number(
         bodies.points,
         _evidence(bodies),
         _real(bodies),
         suppositions=_shared_prior(),
-        beyond_mm=room,
+        beyond_mm=(_room_mm(bodies.points, volume), _room_mm(bodies.points[::-1], volume)),
         missed_at_end=MISSED_AT_END,
         gaps_mm=list(anatomy.BODY_GAPS_MM.values()),
     )
@@ -110,7 +109,7 @@ def decode(
     unnamed = sum(name is None and fill >= 0.5 * HALF_FILL for name, fill in zip(found.names, bodies.fill, strict=True))
     if unnamed >= MANY_UNNAMED:
         numbering = replace(numbering, verdict="ambiguous", unnamed=unnamed)
-    return _with_atlas(vertebrae, numbering, room[0])
+    return _with_atlas(vertebrae, numbering, _room_mm(bodies.points[kept[0] :], volume) if kept else 0.0)
 
 
 def _evidence(bodies: Bodies) -> Array:
@@ -143,11 +142,11 @@ def _with_atlas(vertebrae: list[Vertebra], numbering: Numbering, room_mm: float)
     """With C1 where C2 is known, C1 was not detected and the field of view goes on beyond it: everyone has one, and a
     small one it is. It gets no vote. Of 39 annotated necks (VerSe) it lies within 5 mm of there in half, 14 mm in all.
     """
-    if len(vertebrae) < 2 or [v.name for v in vertebrae[:2]] != ["C2", "C3"]:
+    if numbering.unnamed or [v.name for v in vertebrae[:2]] != ["C2", "C3"]:
         return vertebrae, numbering
     c2, c3 = (np.array(v.lps) for v in vertebrae[:2])
     above = numbering.size * anatomy.GAPS_MM["C1"]
-    if numbering.confidence[0] < PROBABLE or room_mm < anatomy.DENS_MM + 1.5 * above:
+    if numbering.confidence[:2].min() < PROBABLE or room_mm < anatomy.DENS_MM + 1.5 * above:
         return vertebrae, numbering
     place = c2 + above * (c2 - c3) / np.linalg.norm(c2 - c3)
     atlas = Vertebra("C1", tuple(map(float, place)), confidence=vertebrae[0].confidence)  # type: ignore[arg-type]
@@ -162,7 +161,10 @@ def _with_atlas(vertebrae: list[Vertebra], numbering: Numbering, room_mm: float)
 
 def _above(name: str | None) -> str | None:
     """The vertebra above; None above C1, and above what has no name."""
-    return None if name in (None, "C1") else anatomy.NAMES[anatomy.label_of(anatomy.like(str(name))) - 2]
+    if name is None or name == "C1":
+        return None
+    # T13 and L6 are like what they stand below.
+    return anatomy.like(name) if name in anatomy.UNPREDICTED else anatomy.NAMES[anatomy.label_of(name) - 2]
 
 
 def _room_mm(points: Array, volume: Volume) -> float:

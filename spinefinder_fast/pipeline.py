@@ -71,7 +71,7 @@ def locate(scan: str | Path | Scan, model: Model | None = None, *, procedure: Pr
         details["numbering"] = numbering
         if vertebrae and numbering.verdict != "certain":
             warnings = (*warnings, numbering.doubt())
-        if inferred := [v.name for v in vertebrae if not v.votes]:
+        if inferred := [v.name for v in vertebrae if v.inferred]:
             warnings = (*warnings, f"W_INFERRED: {inferred[0]} was not detected; it is put where its neighbours say")
     else:
         vertebrae = aggregate(labels, mask, volume.grid, procedure.threshold, procedure.centre)

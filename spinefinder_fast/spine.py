@@ -37,6 +37,11 @@ class Vertebra:
     confidence: float | None = None
 
     @property
+    def inferred(self) -> bool:
+        """Whether it was put where its neighbours say, and not detected."""
+        return not self.votes and self.confidence is not None
+
+    @property
     def label(self) -> int:
         """Label 1..26 of the name.
 

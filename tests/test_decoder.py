@@ -7,7 +7,7 @@ import pytest
 from spinefinder_fast import Grid, anatomy
 from spinefinder_fast.anatomy import DENS_MM
 from spinefinder_fast.centroids import aggregate
-from spinefinder_fast.decoder import _with_dens, decode
+from spinefinder_fast.decoder import _above, _with_dens, decode
 from spinefinder_fast.ordering.bodies import find_bodies, profile
 from spinefinder_fast.ordering.numbering import PROBABLE
 from spinefinder_fast.volume import Volume
@@ -216,6 +216,27 @@ def test_no_atlas_is_put_where_it_is_not_in_view_or_the_names_are_not_sure():
     vertebrae, _ = decode(enumerate(labels + np.float32(0.7)), without_atlas(centres, mask, volume.grid), volume)
     assert vertebrae[0].name == "C2"
     assert vertebrae[0].confidence < PROBABLE
+
+
+def test_no_atlas_is_put_where_bodies_above_have_no_name():
+    volume, mask, labels, centres = column("C1", "T3", margin_mm=(110.0, 15.0))
+    cut = without_atlas(centres, mask, volume.grid)
+    top = int(volume.grid.to_voxel(centres)[0, 2])
+    # Something like two or three more vertebrae in the skull, and labels of a loin.
+    cut[14:26, 14:26, top + 12 : top + 40] = 1
+    labels[:, :, top + 6 :] = 22.0
+    vertebrae, numbering = decode(enumerate(labels), cut, volume)
+    assert numbering.unnamed
+    assert numbering.verdict == "ambiguous"
+    assert all(v.votes for v in vertebrae)
+
+
+@pytest.mark.parametrize(
+    ("name", "above"),
+    [("C2", "C1"), ("T1", "C7"), ("T13", "T12"), ("L1", "T12"), ("L6", "L5"), ("S1", "L5"), ("C1", None), (None, None)],
+)
+def test_what_stands_above(name, above):
+    assert _above(name) == above
 
 
 def test_labels_that_are_no_numbers_do_not_vote():

@@ -61,4 +61,4 @@ def evaluate(
         page = write_report(
             found.cases, output, title=title, unpredicted=found.unpredicted, unannotated=found.unannotated
         )
-        console.print(f"The page: {page}", highlight=False, soft_wrap=True)
+        console.print(f"The page: {page}", highlight=False, soft_wrap=True, markup=False)

@@ -29,18 +29,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from spinefinder_fast.annotations import ENDINGS, Point, Points, centroids_source, find_centroids, read_points
+from spinefinder_fast.annotations import (
+    ENDINGS,
+    Point,
+    Points,
+    centroids_source,
+    find_centroids,
+    folder_name,
+    read_points,
+)
 from spinefinder_fast.dataset.manifest import Entry, is_dataset, read_manifest
 from spinefinder_fast.dataset.masks import centroids_of_masks, is_mask_folder
 from spinefinder_fast.errors import AnnotationError
 from spinefinder_fast.geometry import Grid
-from spinefinder_fast.scan import find_scans, scan_name
+from spinefinder_fast.scan import SEGMENTATIONS, find_scans, is_mask, scan_name
 
 _APPENDED: Final = re.compile(r"(_ct|_seg(-[a-z]+)?|_msk)+$")
-_MASK: Final = re.compile(r"(_seg(-[a-z]+)?|_msk|_mask|_labels?)$|^vertebrae_[CTLS]\d+$")
 _VERSE_MASK: Final = re.compile(r"(_seg-vert)?_msk$|_seg(-vert)?$")
 _PREFERRED: Final = ("seg-vb", "seg-subreg", "seg-vert")
-_SEGMENTATIONS: Final = "segmentations"
 _SUBJECT: Final = re.compile(r"sub-([A-Za-z0-9]+)")
 _SPLIT: Final = re.compile(r"(?:^|[^a-z])(train|val|test)(?:ing|idation)?$")
 _SPLIT_NAMES: Final = {"train": "train", "val": "validation", "test": "test"}
@@ -79,8 +85,8 @@ def find_entries(folder: Path, patient_pattern: str | None = None) -> Found:
     """
     if is_dataset(folder):
         return Found(with_patients(read_manifest(folder).entries, patient_pattern))
-    every = find_scans([folder])
-    scans = [scan for scan in every if not _is_mask(scan)]
+    every = find_scans([folder], masks=True)
+    scans = [scan for scan in every if not is_mask(scan)]
     files: dict[Path, list[Path]] = {scan: [] for scan in scans}
     strays = []
     masks = [scan for scan in every if _VERSE_MASK.search(scan_name(scan))]
@@ -92,8 +98,8 @@ def find_entries(folder: Path, patient_pattern: str | None = None) -> Found:
     for scan in scans:
         # Of several scans in a folder, it is the one called ``ct`` to which the masks belong.
         alone = sum(other.parent == scan.parent for other in scans) == 1 or scan_name(scan).lower() == "ct"
-        if alone and is_mask_folder(scan.parent / _SEGMENTATIONS):
-            files[scan].append(scan.parent / _SEGMENTATIONS)
+        if alone and is_mask_folder(scan.parent / SEGMENTATIONS):
+            files[scan].append(scan.parent / SEGMENTATIONS)
     entries, without = [], []
     for scan in scans:
         if files[scan]:
@@ -129,17 +135,13 @@ def case_of(name: str) -> str:
 def case_of_scan(scan: Path) -> str:
     """The name of a scan, or of its folder where the scan itself is just called ``ct``."""
     name = scan_name(scan)
-    return scan.resolve().parent.name if name.lower() == "ct" else case_of(name)
-
-
-def _is_mask(scan: Path) -> bool:
-    return bool(_MASK.search(scan_name(scan))) or scan.parent.name == _SEGMENTATIONS
+    return folder_name(scan) if name.lower() == "ct" else case_of(name)
 
 
 def _owner(file: Path, scans: Sequence[Path]) -> Path | None:
     source = centroids_source(file) if file.name.lower().endswith(ENDINGS) else scan_name(file)
     if source.lower() == "ct":  # as the scan beside it, it is called after its folder
-        source = file.resolve().parent.name
+        source = folder_name(file)
     same = [scan for scan in scans if case_of_scan(scan) == case_of(source)]
     if not same:
         # MICCAI 2020 has names such as verse400_CT-iso_iso-ctd.json beside verse400.nii.gz.
@@ -174,6 +176,6 @@ def _entry(scan: Path, centroids: Path, root: Path, pattern: str | None) -> Entr
 
 
 def _matched(pattern: str | None, scan: Path) -> str:
-    name = scan.resolve().parent.name if scan_name(scan).lower() == "ct" else scan_name(scan)
+    name = folder_name(scan) if scan_name(scan).lower() == "ct" else scan_name(scan)
     match = re.search(pattern, name) if pattern else None
     return (match.group(1) if match.re.groups else match.group()) or "" if match else ""

@@ -89,8 +89,9 @@ class Numbering:
     def doubt(self) -> str:
         """One line for whoever reads names that are not certain: how sure they are, and what else they may be."""
         others = [anatomy.name_ranges(name for name in a.names if name) for a in self.alternatives[:1]]
-        least = min(c for c, name in zip(self.confidence, self.names, strict=True) if name)
-        parts = [f"W_NUMBERING: the levels are {self.verdict}, the least sure at {100 * least:.0f} %"]
+        least = min((c for c, name in zip(self.confidence, self.names, strict=True) if name), default=0.0)
+        # Rounded down: 100 % would be certain.
+        parts = [f"W_NUMBERING: the levels are {self.verdict}, the least sure at {np.floor(1000 * least) / 10:g} %"]
         parts += [f"next best: {other}" for other in others]
         if self.unnamed:
             parts.append(f"{self.unnamed} more that look like vertebrae got no name")

@@ -174,7 +174,7 @@ def _centres(span: tuple[float, float], step_mm: float) -> NDArray[np.float64]:
 
 
 def _draw_points(axes: Axes, view: _View, spine: Spine, truth: Spine | None, scale: float) -> None:
-    """Truth as rings, centroids as dots, and the names in a column beside the picture, each on its own row."""
+    """Truth as rings, centroids as dots, empty where inferred; the names in a column beside, each on its row."""
     left, right = axes.get_xlim()
     bottom, top = axes.get_ylim()
     outline = _outline(1.6)
@@ -191,7 +191,9 @@ def _draw_points(axes: Axes, view: _View, spine: Spine, truth: Spine | None, sca
         knee = right + 0.10 / scale
         axes.plot([x, right, knee], [z, z, row], color=colour, linewidth=0.7, alpha=0.45,
                   clip_on=False, solid_joinstyle="round")  # fmt: skip
-        axes.plot(x, z, "o", markersize=4.6, color=colour, markeredgecolor=_PAPER, markeredgewidth=0.8, clip_on=False)
+        edge, fill = (colour, "none") if vertebra.inferred else (_PAPER, colour)
+        axes.plot(x, z, "o", markersize=4.6, markerfacecolor=fill, markeredgecolor=edge, markeredgewidth=0.8,
+                  clip_on=False)  # fmt: skip
         axes.text(knee + 0.04 / scale, row, vertebra.name, color=colour, fontsize=font, fontweight="bold",
                   ha="left", va="center_baseline", path_effects=outline)  # fmt: skip
     axes.set_xlim(left, right)
@@ -243,9 +245,10 @@ def _draw_frame(figure: Figure, scan: Scan, spine: Spine, truth: Spine | None) -
     size = min(13.0, 13.0 * (width - 0.6) / (0.125 * max(len(title), 1)))
     figure.text(margin, 1 - 0.16 / height, title, color=_INK, fontsize=size, fontweight="bold",
                 ha="left", va="top", parse_math=False)  # fmt: skip
-    count = len(spine)
+    count = sum(not vertebra.inferred for vertebra in spine)
+    inferred = "".join(f" · {vertebra.name} inferred" for vertebra in spine if vertebra.inferred)
     found = (
-        f"{count} {'vertebra' if count == 1 else 'vertebrae'} found · planes along the spine"
+        f"{count} {'vertebra' if count == 1 else 'vertebrae'} found{inferred} · planes along the spine"
         if count
         else "no vertebra found"
     )

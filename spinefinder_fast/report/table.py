@@ -47,8 +47,9 @@ class ScanResult:
 def centroid_table(spine: Spine) -> Table:
     """The centroids of one scan as a table for the terminal."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=spine.source or None, title_style="bold", header_style="bold")
+    table = Table(title=Text(spine.source) if spine.source else None, title_style="bold", header_style="bold")
     table.add_column("vertebra")
     for column in ("left mm", "back mm", "up mm"):
         table.add_column(column, justify="right")

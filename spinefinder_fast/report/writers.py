@@ -19,7 +19,7 @@ from spinefinder_fast import anatomy
 from spinefinder_fast.files import write_bytes
 from spinefinder_fast.geometry import Grid
 from spinefinder_fast.scan import write_nifti
-from spinefinder_fast.spine import Spine
+from spinefinder_fast.spine import Spine, Vertebra
 
 CSV_COLUMNS: Final = (
     "scan", "label", "name", "x_lps_mm", "y_lps_mm", "z_lps_mm", "i", "j", "k",
@@ -96,7 +96,7 @@ def write_markups(path: Path, spine: Spine) -> None:
         {
             "id": str(number),
             "label": vertebra.name,
-            "description": _description(vertebra.votes, vertebra.truncated),
+            "description": _description(vertebra),
             "position": [round(c, 4) for c in vertebra.lps],
             "orientation": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
             "selected": True,
@@ -157,6 +157,8 @@ def _grid(spine: Spine) -> Grid:
     return spine.grid
 
 
-def _description(votes: int, truncated: bool) -> str:
-    parts = [f"{votes} votes"] if votes else []
-    return ", ".join([*parts, "cut by the field of view"] if truncated else parts)
+def _description(vertebra: Vertebra) -> str:
+    parts = [f"{vertebra.votes} votes"] if vertebra.votes else []
+    parts += ["inferred, not detected"] if vertebra.inferred else []
+    parts += ["cut by the field of view"] if vertebra.truncated else []
+    return ", ".join(parts)

@@ -1,8 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The front door: files of CT scans -> arrays of HU in the canonical frame, and the checks in between."""
 
-from spinefinder_fast.scan.find import LABELMAP_SUFFIX, find_scans
+from spinefinder_fast.scan.find import LABELMAP_SUFFIX, SEGMENTATIONS, find_scans, is_mask
 from spinefinder_fast.scan.nifti import write_nifti
 from spinefinder_fast.scan.read import Scan, read_grid, read_scan, scan_name
 
-__all__ = ["LABELMAP_SUFFIX", "Scan", "find_scans", "read_grid", "read_scan", "scan_name", "write_nifti"]
+__all__ = [
+    "LABELMAP_SUFFIX",
+    "SEGMENTATIONS",
+    "Scan",
+    "find_scans",
+    "is_mask",
+    "read_grid",
+    "read_scan",
+    "scan_name",
+    "write_nifti",
+]

@@ -94,7 +94,7 @@ def _series_in(folder: Path) -> list[list[_Slice]]:
 
     groups: dict[str, list[_Slice]] = defaultdict(list)
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
-        if is_dicom(path):
+        if is_dicom(path) and path.name != "DICOMDIR":  # the index of a disc
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
             if "LOCALIZER" not in (header.get("ImageType") or ()):
                 groups[str(header.get("SeriesInstanceUID", ""))].append(_Slice(path, header))
@@ -107,6 +107,10 @@ def _check(one: _Slice, first: _Slice) -> None:
     header, name = one.header, one.path.name
     if header.get("Modality") != "CT":
         raise ScanError("E_MODALITY", f"{name}: modality is {header.get('Modality', 'not stated')!s:.16}, CT is needed")
+    missing = [keyword for keyword in ("Rows", "Columns") if not header.get(keyword)]
+    missing += [] if header.file_meta.get("TransferSyntaxUID") else ["TransferSyntaxUID"]
+    if missing:
+        raise ScanError("E_HEADER", f"{name}: the header has no {', '.join(missing)}; export the series again")
     if int(header.get("NumberOfFrames") or 1) > 1:
         raise ScanError("E_MULTIFRAME", f"{name}: multi-frame DICOM is not supported; convert it to NIfTI")
     if int(header.get("SamplesPerPixel") or 1) != 1:

@@ -3,23 +3,40 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from spinefinder_fast.errors import ScanError
 from spinefinder_fast.scan.dicom import is_dicom, series_in
-from spinefinder_fast.scan.read import ITK_ENDINGS, NIFTI_ENDINGS
+from spinefinder_fast.scan.read import ITK_ENDINGS, NIFTI_ENDINGS, scan_name
 
 LABELMAP_SUFFIX: Final = "_labels.nii.gz"
 """Ending of the label maps this package writes beside its results; they are never taken for scans."""
 
 
-def find_scans(inputs: Iterable[str | Path]) -> list[Path]:
+SEGMENTATIONS: Final = "segmentations"
+"""The folder in which TotalSegmentator keeps its masks."""
+
+_MASK: Final = re.compile(r"(_seg(-[a-z]+)?|_msk|_mask|_labels?)$|^vertebrae_[CTLS]\d+$")
+
+
+def is_mask(path: Path) -> bool:
+    """Whether a file is named as data sets name their masks, beside the scans."""
+    return bool(_MASK.search(scan_name(path))) or path.parent.name == SEGMENTATIONS
+
+
+def find_scans(inputs: Iterable[str | Path], masks: bool = False) -> list[Path]:
     """Everything `read_scan` should be given for `inputs`, sorted and without repetition.
 
-    A file stands for itself. A folder is searched with its sub-folders for scan files; a folder with DICOM files
-    gives itself if it holds one CT series, and the first file of each series if it holds more.
+    A file stands for itself. A folder is searched with its sub-folders for scan files, but not for masks
+    (`is_mask`); a folder with DICOM files gives itself if it holds one CT series, and the first file of each series if
+    it holds more.
+
+    Args:
+        inputs: files and folders.
+        masks: of folders give masks, too.
 
     Raises:
         ScanError: ``E_NO_SCAN``, an input does not exist.
@@ -32,7 +49,7 @@ def find_scans(inputs: Iterable[str | Path]) -> list[Path]:
             found.add(path)
             continue
         for folder in (path, *sorted(p for p in path.rglob("*") if p.is_dir())):
-            found.update(_scans_in(folder))
+            found.update(path for path in _scans_in(folder) if masks or not is_mask(path))
     return sorted(found)
 
 
@@ -40,7 +57,7 @@ def _scans_in(folder: Path) -> list[Path]:
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     scans = [p for p in files if p.name.lower().endswith(NIFTI_ENDINGS + ITK_ENDINGS)]
     scans = [p for p in scans if not p.name.endswith(LABELMAP_SUFFIX)]
-    if any(is_dicom(p) for p in files if p not in scans):
+    if any(is_dicom(p) for p in files if p not in scans and p.name != "DICOMDIR"):
         series = series_in(folder)
         scans += [folder] if len(series) == 1 else [s[0] for s in series]
     return scans

@@ -2,17 +2,20 @@
 """Other looks and narrower views of a training crop: a scan that is stored once is seen through many scanners.
 
 What a network learns by heart is how the stored scans look and where their fields of view end; both are drawn anew for
-every crop. The ways to change a look are those usual in segmentation (nnU-Net, Isensee et al. 2021), kept within what
-CT does: its units are absolute.
+every crop. The ways to change a look are those usual in segmentation (nnU-Net, Isensee et al. 2021), but air and water
+stay what they are, for the units of CT are absolute.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from spinefinder_fast.volume import WINDOW_HU, WINDOW_SCALE_HU
 
 Image = NDArray[np.float32]
 
@@ -32,7 +35,10 @@ SLICE_MM: Final = (3.0, 6.0)
 """Thick slices, and the distance from one to the next."""
 
 SHARES: Final = {"bone": 0.5, "blur": 0.25, "sharpen": 0.15, "slices": 0.2, "noise": 0.4}
-"""How often each is done; each by itself."""
+"""How often each is done, each by itself; but what is blurred is not sharpened."""
+
+DENSEST: Final = WINDOW_HU[1] / WINDOW_SCALE_HU
+"""More the networks never see."""
 
 NARROWEST_MM: Final = (40.0, 60.0, 60.0)
 """Shortest sides of a narrowed view, along x, y, z: a vertebra without its transverse processes, with its spinous one,
@@ -53,28 +59,37 @@ def change_look(image: Image, spacing_mm: float, outside: float, rng: np.random.
         rng: source of randomness.
     """
     does = {name: rng.random() < share for name, share in SHARES.items()}
-    within = (0.0, *(1.0,) * (image.ndim - 1))
+    within = np.array([0.0, *[1.0] * (image.ndim - 1)])
+    seen = (image != np.float32(outside)).astype(np.float32)
+
+    def mean(weigh: Callable[[Image], Image], values: Image) -> Image:
+        """Of what is seen, weighed over the neighbourhood: padding, which is no air, must not bleed in."""
+        return np.asarray(weigh(values * seen) / np.maximum(weigh(seen), np.float32(1e-3)), np.float32)
+
     changed = image
     if does["bone"]:
         changed = np.where(changed > 0, changed * np.float32(np.exp(rng.normal(0, BONE_SD))), changed)
     if does["slices"]:
-        changed = _thick_slices(changed, rng.uniform(*SLICE_MM) / spacing_mm, rng)
+        thickness = rng.uniform(*SLICE_MM) / spacing_mm
+        phase = rng.uniform(-thickness, 0)
+        changed = mean(lambda values: _thick_slices(values, thickness, phase), changed)
     if does["blur"]:
-        changed = ndimage.gaussian_filter(changed, rng.uniform(*BLUR_VOXELS) * np.array(within))
+        sigma = rng.uniform(*BLUR_VOXELS) * within
+        changed = mean(lambda values: ndimage.gaussian_filter(values, sigma), changed)
     elif does["sharpen"]:
-        blurred = ndimage.gaussian_filter(changed, within)
+        blurred = mean(lambda values: ndimage.gaussian_filter(values, within), changed)
         changed = changed + np.float32(rng.uniform(*SHARPEN)) * (changed - blurred)
     if does["noise"]:
         strength = np.float32(np.exp(rng.uniform(*np.log(NOISE))))
         changed = changed + strength * rng.standard_normal(changed.shape, np.float32)
-    answer: Image = np.where(image == np.float32(outside), image, np.maximum(changed, np.float32(outside)))
+    answer: Image = np.where(seen > 0, changed.clip(np.float32(outside), np.float32(DENSEST)), image)
     return answer
 
 
-def _thick_slices(image: Image, thickness: float, rng: np.random.Generator) -> Image:
-    """Slices of so many voxels, each the mean of what it holds, interpolated linearly in between."""
+def _thick_slices(image: Image, thickness: float, phase: float) -> Image:
+    """Slices of so many voxels, the first about `phase`, each the mean of what it holds; linear in between."""
     n = image.shape[-1]
-    centres = np.arange(rng.uniform(-thickness, 0), n + thickness, thickness)
+    centres = np.arange(phase, n + thickness, thickness)
     nothing = np.zeros((*image.shape[:-1], 1), np.float32)
     sums: Image = np.concatenate([nothing, np.cumsum(image, axis=-1)], axis=-1)
     edges = [np.clip(centres + side * thickness / 2, 0, n) for side in (-1, 1)]

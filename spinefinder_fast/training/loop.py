@@ -318,7 +318,9 @@ def _resume(path: Path, run: dict[str, Any], states: dict[str, Any]) -> _Progres
     if not path.exists():
         return _Progress()
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    changed = [k for k, v in run["settings"].items() if checkpoint["settings"].get(k) != v]
+    # What a checkpoint does not know yet was as it is by default.
+    before = {f.name: f.default for f in fields(TrainingSettings)} | checkpoint["settings"]
+    changed = [k for k, v in run["settings"].items() if before[k] != v]
     changed += [key for key in ("scans", "validation scans", "start") if checkpoint.get(key) != run[key]]
     if changed:
         raise WeightsError(

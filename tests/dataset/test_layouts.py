@@ -114,6 +114,16 @@ def test_what_a_folder_per_scan_states_is_kept(tmp_path: Path) -> None:
     assert (entry.source, entry.licence) == ("there", "CC0")
 
 
+def test_a_linked_scan_belongs_to_the_folder_that_holds_the_link(tmp_path: Path) -> None:
+    elsewhere = scan(tmp_path / "store" / "x" / "ct.nii.gz")
+    (tmp_path / "set" / "s1").mkdir(parents=True)
+    link = tmp_path / "set" / "s1" / "ct.nii.gz"
+    link.symlink_to(elsewhere)
+    plain(tmp_path / "set" / "s1" / "centroids.json")
+    (entry,) = find_entries(tmp_path / "set").entries
+    assert entry.scan == link
+
+
 def test_masks_belong_to_their_scans_and_are_none(tmp_path: Path) -> None:
     scan(tmp_path / "rawdata" / "sub-a" / "sub-a_ct.nii.gz")
     mask = scan(tmp_path / "derivatives" / "sub-a" / "sub-a_seg-vert_msk.nii.gz")

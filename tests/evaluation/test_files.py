@@ -65,6 +65,16 @@ def test_the_scan_of_a_relative_format_must_be_there(folders: tuple[Path, Path])
         read_cases(predictions, truth)
 
 
+def test_a_mask_beside_the_scan_is_not_taken_for_it(folders: tuple[Path, Path]) -> None:
+    predictions, truth = folders
+    for name in ("verse5", "verse5_seg"):
+        write_nifti(truth / f"{name}.nii.gz", np.zeros(GRID.shape, np.int16), GRID)
+    write_lml(truth / "verse5.lml", spine(135, 110))
+    write_csv(predictions / "verse5.csv", spine(135, 110))
+    (case,) = read_cases(predictions, truth).cases
+    assert case.scan == truth / "verse5.nii.gz"
+
+
 def test_no_ground_truth(folders: tuple[Path, Path]) -> None:
     with pytest.raises(AnnotationError, match="E_NO_CENTROIDS"):
         read_cases(*folders)

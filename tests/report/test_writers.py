@@ -65,6 +65,10 @@ def test_markups(tmp_path: Path) -> None:
     assert markup["controlPoints"][0]["position"] == [-10.0, 30.0, 160.0]
     assert markup["controlPoints"][0]["description"] == "4000 votes, cut by the field of view"
     assert markup["controlPoints"][1]["description"] == ""
+    inferred = replace(SPINE, vertebrae=(Vertebra("C1", (0.0, 0.0, 0.0), confidence=0.9),))
+    write_markups(tmp_path / "b.mrk.json", inferred)
+    (markup,) = json.loads((tmp_path / "b.mrk.json").read_text())["markups"]
+    assert markup["controlPoints"][0]["description"] == "inferred, not detected"
 
 
 def test_labelmap(tmp_path: Path) -> None:

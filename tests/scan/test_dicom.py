@@ -70,6 +70,19 @@ def test_one_file_stands_for_its_series(tmp_path: Path) -> None:
     assert find_scans([tmp_path]) == [folder]
 
 
+def test_the_index_of_a_disc_is_no_scan(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "series")
+    (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM" + b"directory")
+    assert find_scans([tmp_path]) == [folder]
+
+
+@pytest.mark.parametrize("keyword", ["Rows", "Columns"])
+def test_a_header_without_its_size_is_refused(tmp_path: Path, keyword: str) -> None:
+    folder = write_series(tmp_path / "series", lambda k, d: d.__delattr__(keyword))
+    with pytest.raises(ScanError, match=f"E_HEADER.*has no {keyword}"):
+        read_scan(folder)
+
+
 def test_two_series_in_a_folder(tmp_path: Path) -> None:
     folder = write_series(tmp_path / "study", uid="1.2.3")
     for path in folder.iterdir():

@@ -115,6 +115,16 @@ def test_finding_scans(tmp_path: Path) -> None:
         find_scans([tmp_path / "missing"])
 
 
+def test_masks_beside_scans_are_none(tmp_path: Path) -> None:
+    masks = ["a_seg.nii.gz", "a_seg-vert_msk.nii.gz", "s1/segmentations/liver.nii.gz", "s1/vertebrae_L1.nii.gz"]
+    for name in ("a.nii.gz", "s1/ct.nii.gz", *masks):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_bytes(b"content" * 30)
+    assert find_scans([tmp_path]) == [tmp_path / "a.nii.gz", tmp_path / "s1/ct.nii.gz"]
+    assert len(find_scans([tmp_path], masks=True)) == 6
+    assert find_scans([tmp_path / masks[0]]) == [tmp_path / masks[0]]  # named by hand: read_scan explains
+
+
 def test_importing_the_readers_costs_no_itk() -> None:
     code = "import sys, spinefinder_fast.scan; sys.exit(any(m in sys.modules for m in ('itk', 'pydicom', 'torch')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -43,6 +43,23 @@ def test_what_lies_outside_of_the_scan_stays_and_nothing_is_thinner_than_air():
         assert look.min() == AIR
 
 
+@pytest.mark.parametrize("name", ["blur", "sharpen", "slices"])
+def test_what_lies_outside_does_not_bleed_in(monkeypatch, name):
+    only(monkeypatch, name)
+    image = np.full((8, 40, 60), 0.1, np.float32)
+    image[..., :25] = AIR
+    image[:, 30:] = AIR
+    for seed in range(10):
+        look = change_look(image, 1.0, AIR, np.random.default_rng(seed))
+        np.testing.assert_allclose(look, image, atol=1e-4)
+
+
+def test_nothing_is_denser_than_the_networks_ever_see():
+    image = crop()
+    image[:, 20:28] = 3.0
+    assert max(change_look(image, 2.0, AIR, np.random.default_rng(seed)).max() for seed in range(20)) == 3.0
+
+
 def test_bone_may_be_denser_but_fat_stays_what_it_is(monkeypatch):
     only(monkeypatch, "bone")
     image = crop()
@@ -76,10 +93,9 @@ def test_a_blur_takes_edges_away_and_a_sharp_kernel_adds_to_them(monkeypatch):
 
 @pytest.mark.parametrize("thickness", [1.0, 1.7, 3.0, 80.0])
 def test_thick_slices_keep_the_place_and_the_mean_of_what_they_hold(thickness):
-    rng = np.random.default_rng(0)
     ramp = np.broadcast_to(np.arange(60, dtype=np.float32), (3, 60))
-    for _ in range(20):
-        seen = augment._thick_slices(ramp, thickness, rng)
+    for phase in np.linspace(-thickness, 0, 20):
+        seen = augment._thick_slices(ramp, thickness, phase)
         assert seen.shape == ramp.shape
         if thickness < 60:
             # A ramp stays one, but for the slices that the ends cut.
@@ -87,7 +103,7 @@ def test_thick_slices_keep_the_place_and_the_mean_of_what_they_hold(thickness):
             np.testing.assert_allclose(seen[:, inner], ramp[:, inner], atol=0.13)  # voxels have no slope of their own
     spike = np.zeros((1, 60), np.float32)
     spike[0, 30] = 1
-    seen = augment._thick_slices(spike, 3.0, np.random.default_rng(1))
+    seen = augment._thick_slices(spike, 3.0, 0.0)
     assert seen.max() == pytest.approx(1 / 3, rel=0.35)
     assert seen.sum() == pytest.approx(1, rel=0.2)
 

@@ -115,6 +115,20 @@ def test_a_kill_inside_an_epoch_costs_nothing(tmp_path, scans, kind, monkeypatch
     assert [untimed(r) for r in resumed] == [untimed(r) for r in reports]
 
 
+def test_a_checkpoint_from_before_a_setting_existed_goes_on(tmp_path, scans):
+    settings = replace(SETTINGS["detection"], epochs=2)
+    train(scans, settings, tmp_path, minutes=0)
+    path = tmp_path / CHECKPOINT.format("detection")
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["settings"]["other_looks"]
+    torch.save(checkpoint, path)
+    with pytest.raises(WeightsError, match="other_looks"):
+        train(scans, replace(settings, other_looks=0.5), tmp_path)
+    reports = []
+    train(scans, settings, tmp_path, on_epoch=reports.append)
+    assert [report.epoch for report in reports] == [2]
+
+
 def test_a_checkpoint_of_other_settings_or_scans_is_refused(tmp_path, scans):
     settings = replace(SETTINGS["detection"], epochs=1)
     train(scans, settings, tmp_path)
