@@ -103,6 +103,9 @@ def import_(
         print(f"spinefinder: {path}: {warning}", file=sys.stderr)
     for path, reason in made.left_out:
         print(f"spinefinder: left out: {path}: {reason}", file=sys.stderr)
+    for name, share in (("validation", validation), ("test", test)):
+        if share > 0 and not made.manifest.of_split(name):
+            print(f"spinefinder: no patient is in {name}: {share:g} of so few is none", file=sys.stderr)
     patients = len({entry.patient for entry in made.manifest})
     splits = ", ".join(f"{len(made.manifest.of_split(split))} {split}" for split in SPLITS)
     print(

@@ -29,7 +29,7 @@ def predict(
         str | None,
         typer.Option(help="Of what finds the spine: float32, bfloat16, or auto, which of them is faster."),
     ] = None,
-    procedure: Annotated[str, typer.Option(help="fast, or faithful: all as in the paper.")] = "fast",
+    procedure: Annotated[str, typer.Option(help="fast, or faithful: as in the paper, but for --threshold.")] = "fast",
     look: Annotated[str | None, typer.Option(help="everywhere or coarse_to_fine, instead of the procedure's.")] = None,
     tiling: Annotated[str | None, typer.Option(help="Of detection: faithful or large.")] = None,
     decode: Annotated[str | None, typer.Option(help="order: bodies numbered together; median: the paper's.")] = None,
@@ -66,7 +66,8 @@ def predict(
     except OSError as error:
         stop(f"[E_UNREADABLE] {error.filename}: {error.strerror}", 5)
     if not paths:
-        stop(f"[E_NO_SCAN] no scan found in {', '.join(map(str, inputs))}", 3)
+        where = f" for split {split}" if split else ""
+        stop(f"[E_NO_SCAN] no scan found{where} in {', '.join(map(str, inputs))}", 3)
     chosen_device = device_of(device)
     results, spines = [], []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -88,7 +88,9 @@ def import_dataset(
     if form not in FORMATS:
         raise ValueError(f"format is {form!r}; {', '.join(FORMATS)} are known")
     if min(validation, test) < 0 or validation + test >= 1:
-        raise ValueError(f"shares are {validation} and {test}; none may be negative, and some must be left to train")
+        raise ValueError(
+            f"shares: validation is {validation}, test {test}; none may be negative, and their sum must stay below 1"
+        )
     entries: list[Entry] = []
     left_out: list[tuple[Path, str]] = []
     for folder in sources:

@@ -212,7 +212,14 @@ def run_ablation(
         WeightsError: a network that cannot be loaded.
         OutputError: the folder cannot be written.
     """
-    manifest = read_manifest(ablation.data)
+    try:
+        manifest = read_manifest(ablation.data)
+    except AnnotationError as error:
+        if error.code != "E_NO_MANIFEST":
+            raise
+        raise AnnotationError(
+            error.code, f"data names no data set, a folder with a dataset.csv: {error.message}"
+        ) from error
     manifest.check_split()
     if empty := [split for split in ("train", ablation.judged) if not manifest.of_split(split)]:
         raise AnnotationError(

@@ -230,7 +230,12 @@ def _lent(settings: TrainingSettings, start: Path) -> nn.Module:
     """The network of a model folder, to be trained on."""
     network, spec = load_network(settings.kind, start)
     if spec != settings.spec:
-        raise WeightsError("E_WEIGHTS_TABLE", f"{start} holds {spec}; the settings ask for {settings.spec}")
+        wanted = asdict(settings.spec)
+        other = [f"{k} {v!r} and not {wanted[k]!r}" for k, v in asdict(spec).items() if v != wanted[k]]
+        raise WeightsError(
+            "E_WEIGHTS_TABLE",
+            f"{settings.kind} in {start} has {', '.join(other)}, as the settings ask; change them, or begin anew",
+        )
     return network.requires_grad_(True)
 
 

@@ -154,40 +154,60 @@ def read_recipe(path: Path, kind: Kind) -> TrainingSettings:
     Raises:
         ValueError: the file is not TOML, or names a setting that does not exist.
     """
-    with path.open("rb") as file:
-        tables: dict[str, Any] = tomllib.load(file)
+    tables = _tables(path)
     known = (*DEFAULTS, "provenance", "set")
     if unknown := tables.keys() - set(known):
         raise ValueError(f"{path}: unknown tables {sorted(unknown)}; known are {sorted(known)}")
     if not isinstance(table := tables.get(kind, {}), dict):
         raise ValueError(f"{path}: {kind} is {table!r}; a table of settings is needed")
+    return with_changes(DEFAULTS[kind], table, f"{path}, {kind}")
+
+
+def _tables(path: Path) -> dict[str, Any]:
     try:
-        return with_changes(DEFAULTS[kind], table, path)
-    except TypeError as error:
-        raise ValueError(f"{path}, {kind}: a setting has the wrong type: {error}") from error
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be opened: {error.strerror or error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: is no TOML: {error}") from error
 
 
 def networks_of(path: Path) -> tuple[Kind, ...]:
     """What a recipe trains: the paper's two networks, and a coarse one before them where it has a table."""
-    with path.open("rb") as file:
-        return ("coarse", *PAPER) if "coarse" in tomllib.load(file) else tuple(PAPER)
+    return ("coarse", *PAPER) if "coarse" in _tables(path) else tuple(PAPER)
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
     """A recipe's ``[provenance]`` table: what the manifest of the weights will say of their data."""
-    with path.open("rb") as file:
-        return dict(tomllib.load(file).get("provenance", {}))
+    return dict(_tables(path).get("provenance", {}))
 
 
 def with_changes(settings: TrainingSettings, changes: dict[str, Any], source: object) -> TrainingSettings:
     """`settings` with some fields replaced.
 
     Raises:
-        ValueError: a field that does not exist, named with `source`.
+        ValueError: a field that does not exist, or a value of another type or that makes no sense; with `source`.
     """
     known = {field.name for field in fields(TrainingSettings)} - {"kind"}
     if unknown := changes.keys() - known:
         raise ValueError(f"{source}: unknown settings {sorted(unknown)}; known are {sorted(known)}")
+    for name, value in changes.items():
+        _need_type(name, value, getattr(settings, name), source)
     if "crop" in changes:
         changes = {**changes, "crop": tuple(changes["crop"])}
-    return replace(settings, **changes)
+    try:
+        return replace(settings, **changes)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+
+
+def _need_type(name: str, value: object, usual: object, source: object) -> None:
+    if isinstance(usual, tuple):
+        right = isinstance(value, list | tuple) and len(value) == len(usual) and all(type(n) is int for n in value)
+    else:
+        right = type(value) is type(usual) or (isinstance(usual, float) and type(value) is int)
+    if not right:
+        kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a word in quotes"}
+        needed = kinds.get(type(usual), "a list of three whole numbers")
+        raise ValueError(f"{source}: {name} is {value!r}; {needed} is needed")

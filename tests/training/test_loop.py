@@ -208,5 +208,5 @@ def test_training_begins_from_weights_that_are_lent(tmp_path, scans, kind):
     assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
     with pytest.raises(WeightsError, match="other start"):
         train(scans, still, tmp_path / "b")
-    with pytest.raises(WeightsError, match="the settings ask for"):
+    with pytest.raises(WeightsError, match=r"spacing_mm 4\.0 and not 3\.0, as the settings ask"):
         train(scans, replace(still, spacing_mm=3.0), tmp_path / "c", start=tmp_path / "a")

@@ -51,7 +51,11 @@ def test_an_unknown_setting_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("[detecton]\nepochs = 3\n", "detecton"), ("detection = 3\n", "a table"), ("[detection]\ncrop = 32\n", "type")],
+    [
+        ("[detecton]\nepochs = 3\n", "detecton"),
+        ("detection = 3\n", "a table"),
+        ("[detection]\ncrop = 32\n", "three whole numbers"),
+    ],
 )
 def test_a_recipe_that_would_train_something_else_is_refused(tmp_path, text, says):
     (tmp_path / "r.toml").write_text(text)
@@ -70,12 +74,26 @@ def test_a_recipe_that_would_train_something_else_is_refused(tmp_path, text, say
         ("identification", "spacing_mm = -1"),
         ("identification", "slice_step = 0"),
         ("detection", "slice_step = 4"),
+        ("detection", 'width = "a"'),
+        ("detection", "flip = 1"),
+        ("detection", "epochs = 2.5"),
+        ("detection", "crop = [64, 64]"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_named(tmp_path, kind, change):
     (tmp_path / "r.toml").write_text(f"[{kind}]\n{change}\n")
     with pytest.raises(ValueError, match=change.split()[0].removesuffix("_mm")):
         read_recipe(tmp_path / "r.toml", kind)
+
+
+def test_a_recipe_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no\.toml: cannot be opened"):
+        read_recipe(tmp_path / "no.toml", "detection")
+    (tmp_path / "bad.toml").write_text("[detection\n")
+    with pytest.raises(ValueError, match=r"bad\.toml: is no TOML"):
+        read_recipe(tmp_path / "bad.toml", "detection")
+    (tmp_path / "whole.toml").write_text("[detection]\nlearning_rate = 1\n")
+    assert read_recipe(tmp_path / "whole.toml", "detection").learning_rate == 1
 
 
 def test_a_set_is_only_built_into_an_empty_folder(tmp_path):
