@@ -131,6 +131,20 @@ def test_a_large_piece_beside_the_spine_is_none_of_it(rows):
     assert furthest_mm(vertebrae, centres) < 4
 
 
+def test_a_raised_arm_is_no_spine_however_large():
+    volume, mask, labels, centres = column("C3", "T3")
+    wide = ((0, 60), (0, 0), (0, 0))
+    grid = Grid((100, 40, mask.shape[2]), volume.grid.affine)
+    volume = Volume(np.pad(volume.array, wide, constant_values=40.0), grid)
+    mask, labels = np.pad(mask, wide), np.pad(labels, wide)
+    mask[70:90, 8:32, :70] = 1
+    labels[60:] = 20.0 + 2.0 * np.cos(np.arange(labels.shape[2]) / 10.0)
+    assert mask[60:].sum() > 2 * mask[:60].sum()
+    vertebrae, _ = decode(enumerate(labels), mask, volume)
+    assert [v.name for v in vertebrae] == names("C3", "T3")
+    assert furthest_mm(vertebrae, centres) < 4
+
+
 def test_pieces_of_a_leaning_spine_are_one():
     volume, mask, labels, _ = column("T6", "L4")
     # A third of the column, moved 20 mm to the left, overlaps with the rest in a few rows.

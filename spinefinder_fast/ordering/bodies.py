@@ -38,6 +38,9 @@ SMALLEST_MM3: Final = 1500.0
 BESIDE_MM: Final = 30.0
 """A piece of the mask that lies farther beside the spine is none of it: a shoulder, a hip, an arm."""
 
+TALL_MM: Final = 60.0
+"""In a piece of the mask as tall, two or three vertebrae, the labels of a spine rise from above to below."""
+
 SMOOTH_MM: Final = 8.0
 """The middle of the spine is smoothed along it by a Gaussian as wide."""
 
@@ -107,7 +110,7 @@ def profile(
         needed = needed_mm3(min(max(label, 1), anatomy.N_LABELS))
         kept[piece] = sizes[piece] >= min(needed, sizes.max())
     votes, value, of_piece = (of_vote[kept[of_piece]] for of_vote in (votes, value, of_piece))
-    column = _column(votes, of_piece, spacing)
+    column = _column(votes, value, of_piece, spacing)
     votes, value = votes[column], value[column]
     rows = np.arange(votes[:, 2].min(), votes[:, 2].max() + 1)
     middle = _middle(votes, rows, spacing)
@@ -154,13 +157,14 @@ def _bounds(mask: NDArray[np.uint8]) -> tuple[slice, slice, slice]:
     return x, y, z
 
 
-def _column(votes: NDArray[np.intp], of_piece: NDArray[np.intp], spacing: Array) -> NDArray[np.bool_]:
-    """Which votes lie in the one column that a spine is: in the largest piece of the mask, and in those that go on
-    above or below it. Side by side with it, half of the votes could be a shoulder's."""
-    names, counts = np.unique(of_piece, return_counts=True)
+def _column(votes: NDArray[np.intp], value: Array, of_piece: NDArray[np.intp], spacing: Array) -> NDArray[np.bool_]:
+    """Which votes lie in the one column that a spine is: in the piece of the mask that most looks like one, and in
+    those that go on above or below it. Side by side with it, half of the votes could be a shoulder's."""
+    names = np.unique(of_piece)
+    likeness = np.array([_likeness(votes[own], value[own], spacing) for own in (of_piece == name for name in names)])
     middle = np.full((votes[:, 2].max() + 1, 2), np.nan)
     taken = []
-    for piece in names[np.argsort(-counts, kind="stable")]:
+    for piece in names[np.argsort(-likeness, kind="stable")]:
         own = votes[of_piece == piece]
         medians = {z: np.median(of, axis=0) * spacing[:2] for z, of in _by_row(own[:, :2], own[:, 2])}
         rows, places = np.array(list(medians)), np.array(list(medians.values()))
@@ -176,6 +180,17 @@ def _column(votes: NDArray[np.intp], of_piece: NDArray[np.intp], spacing: Array)
         free = ~np.isfinite(middle[rows, 0])
         middle[rows[free]] = places[free]
     return np.isin(of_piece, taken)
+
+
+def _likeness(votes: NDArray[np.intp], value: Array, spacing: Array) -> float:
+    """How much a piece of the mask looks like a spine: its votes, and down a tall one the labels must rise. A raised
+    arm may be the larger piece; along it they do not."""
+    if (np.ptp(votes[:, 2]) + 1) * spacing[2] < TALL_MM:
+        return float(len(votes))
+    rows, labels = zip(*((z, np.median(of)) for z, of in _by_row(value, votes[:, 2])), strict=True)
+    if np.ptp(labels) == 0:
+        return 0.0
+    return len(votes) * max(0.0, float(np.corrcoef(rows, labels)[0, 1] * -1)) ** 2
 
 
 def _middle(votes: NDArray[np.intp], rows: NDArray[np.intp], spacing: Array) -> Array:
