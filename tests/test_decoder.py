@@ -145,6 +145,19 @@ def test_a_raised_arm_is_no_spine_however_large():
     assert furthest_mm(vertebrae, centres) < 4
 
 
+def test_a_spine_with_wild_labels_at_its_end_is_still_one_beside_a_hip():
+    volume, mask, labels, centres = column("T12", "S1")
+    wide = ((0, 60), (0, 0), (0, 0))
+    grid = Grid((100, 40, mask.shape[2]), volume.grid.affine)
+    volume = Volume(np.pad(volume.array, wide, constant_values=40.0), grid)
+    mask, labels = np.pad(mask, wide), np.pad(labels, wide, constant_values=22.0)
+    labels[:60, :, :12] = 8.0  # with these, rows and labels hardly correlate
+    mask[75:85, 10:30, :20] = 1
+    vertebrae, _ = decode(enumerate(labels), mask, volume)
+    assert [v.name for v in vertebrae][:5] == names("T12", "L4")
+    assert furthest_mm(vertebrae[:5], centres[:5]) < 6
+
+
 def test_pieces_of_a_leaning_spine_are_one():
     volume, mask, labels, _ = column("T6", "L4")
     # A third of the column, moved 20 mm to the left, overlaps with the rest in a few rows.

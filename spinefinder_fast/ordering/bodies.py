@@ -41,6 +41,9 @@ BESIDE_MM: Final = 30.0
 TALL_MM: Final = 60.0
 """In a piece of the mask as tall, two or three vertebrae, the labels of a spine rise from above to below."""
 
+MOST_ROWS: Final = 200
+"""No more rows of a piece are compared with each other."""
+
 SMOOTH_MM: Final = 8.0
 """The middle of the spine is smoothed along it by a Gaussian as wide."""
 
@@ -183,14 +186,19 @@ def _column(votes: NDArray[np.intp], value: Array, of_piece: NDArray[np.intp], s
 
 
 def _likeness(votes: NDArray[np.intp], value: Array, spacing: Array) -> float:
-    """How much a piece of the mask looks like a spine: its votes, and down a tall one the labels must rise. A raised
-    arm may be the larger piece; along it they do not."""
+    """How much a piece of the mask looks like a spine: its votes, and down a tall one the labels must rise, in most
+    pairs of rows and by one per gap. A raised arm may be the larger piece; along it they do not. By pairs, for at the
+    ends of a spine labels may be wild."""
     if (np.ptp(votes[:, 2]) + 1) * spacing[2] < TALL_MM:
         return float(len(votes))
-    rows, labels = zip(*((z, np.median(of)) for z, of in _by_row(value, votes[:, 2])), strict=True)
-    if np.ptp(labels) == 0:
-        return 0.0
-    return len(votes) * max(0.0, float(np.corrcoef(rows, labels)[0, 1] * -1)) ** 2
+    medians = [(z, np.median(of)) for z, of in _by_row(value, votes[:, 2])]
+    rows, labels = np.array(medians[:: -(-len(medians) // MOST_ROWS)]).T
+    low, high = np.triu_indices(len(rows), 1)
+    rises = labels[low] - labels[high]
+    slope = np.median(rises / ((rows[high] - rows[low]) * spacing[2]))
+    gaps = np.array(list(anatomy.BODY_GAPS_MM.values()))
+    rise = slope * gaps[int(np.clip(np.median(labels) - 1, 0, len(gaps) - 1))]
+    return len(votes) * float(np.clip(rise, 0.0, 1.0) * max(0.0, np.sign(rises).mean()))
 
 
 def _middle(votes: NDArray[np.intp], rows: NDArray[np.intp], spacing: Array) -> Array:
