@@ -9,7 +9,7 @@ from spinefinder_fast.anatomy import DENS_MM
 from spinefinder_fast.centroids import aggregate
 from spinefinder_fast.decoder import _above, _with_dens, decode
 from spinefinder_fast.ordering.bodies import find_bodies, profile
-from spinefinder_fast.ordering.numbering import PROBABLE
+from spinefinder_fast.ordering.numbering import PROBABLE, Numbering
 from spinefinder_fast.volume import Volume
 
 GAPS = np.array(list(anatomy.BODY_GAPS_MM.values()))
@@ -61,6 +61,11 @@ def test_a_column_is_found_and_named(first, last):
     assert len(numbering.confidence) == len(vertebrae)
     assert furthest_mm(vertebrae, centres) < 4
     assert all(v.votes > 0 and v.spread_mm[0] > 0 for v in vertebrae)
+
+
+def test_what_is_not_certain_is_never_told_as_sure_at_100():
+    numbering = Numbering(("L1",), np.array([0.9979]), 6.0, (), "probable", 1.0)
+    assert "the least sure at 99.7 %" in numbering.doubt()
 
 
 def test_a_column_that_shows_neither_end_is_not_certain():
@@ -117,13 +122,21 @@ def test_a_speck_elsewhere_is_no_vertebra():
     assert [v.name for v in vertebrae] == names("T8", "L3")
 
 
+def with_room_beside(volume, mask, labels, label):
+    """The same with 120 mm of soft tissue beside it, all of one label."""
+    wide = ((0, 60), (0, 0), (0, 0))
+    array = np.pad(volume.array, wide, constant_values=40.0)
+    return (
+        Volume(array, Grid(array.shape, volume.grid.affine)),
+        np.pad(mask, wide),
+        np.pad(labels, wide, constant_values=label),
+    )
+
+
 @pytest.mark.parametrize("rows", [slice(100, 150), slice(0, 45)], ids=["a shoulder", "a hip"])
 def test_a_large_piece_beside_the_spine_is_none_of_it(rows):
     volume, mask, labels, centres = column("T3", "L5")
-    wide = ((0, 60), (0, 0), (0, 0))
-    grid = Grid((100, 40, mask.shape[2]), volume.grid.affine)
-    volume = Volume(np.pad(volume.array, wide, constant_values=40.0), grid)
-    mask, labels = np.pad(mask, wide), np.pad(labels, wide, constant_values=9.0)
+    volume, mask, labels = with_room_beside(volume, mask, labels, 9.0)
     mask[70:90, 8:32, rows] = 1
     assert mask[70:90, :, rows].sum() > mask[:40, :, rows].sum()
     vertebrae, _ = decode(enumerate(labels), mask, volume)
@@ -133,10 +146,7 @@ def test_a_large_piece_beside_the_spine_is_none_of_it(rows):
 
 def test_a_raised_arm_is_no_spine_however_large():
     volume, mask, labels, centres = column("C3", "T3")
-    wide = ((0, 60), (0, 0), (0, 0))
-    grid = Grid((100, 40, mask.shape[2]), volume.grid.affine)
-    volume = Volume(np.pad(volume.array, wide, constant_values=40.0), grid)
-    mask, labels = np.pad(mask, wide), np.pad(labels, wide)
+    volume, mask, labels = with_room_beside(volume, mask, labels, 0.0)
     mask[70:90, 8:32, :70] = 1
     labels[60:] = 20.0 + 2.0 * np.cos(np.arange(labels.shape[2]) / 10.0)
     assert mask[60:].sum() > 2 * mask[:60].sum()
@@ -147,10 +157,7 @@ def test_a_raised_arm_is_no_spine_however_large():
 
 def test_a_spine_with_wild_labels_at_its_end_is_still_one_beside_a_hip():
     volume, mask, labels, centres = column("T12", "S1")
-    wide = ((0, 60), (0, 0), (0, 0))
-    grid = Grid((100, 40, mask.shape[2]), volume.grid.affine)
-    volume = Volume(np.pad(volume.array, wide, constant_values=40.0), grid)
-    mask, labels = np.pad(mask, wide), np.pad(labels, wide, constant_values=22.0)
+    volume, mask, labels = with_room_beside(volume, mask, labels, 22.0)
     labels[:60, :, :12] = 8.0  # with these, rows and labels hardly correlate
     mask[75:85, 10:30, :20] = 1
     vertebrae, _ = decode(enumerate(labels), mask, volume)
@@ -290,6 +297,7 @@ def test_nothing_detected_gives_nothing():
     volume, mask, labels, _ = column("L1", "L3")
     vertebrae, numbering = decode(enumerate(labels), np.zeros_like(mask), volume)
     assert vertebrae == []
+    assert "ambiguous" in numbering.doubt()
     assert numbering.names == ()
     assert decode(iter(()), mask, volume)[0] == []
 

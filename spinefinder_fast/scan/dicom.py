@@ -52,7 +52,9 @@ class _Slice:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM part 10 does: 128 bytes of anything, then ``DICM``."""
+    """Whether a file begins as DICOM part 10 does, 128 bytes of anything, then ``DICM``, and is no index of a disc."""
+    if path.name == "DICOMDIR":
+        return False
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
 
@@ -94,7 +96,7 @@ def _series_in(folder: Path) -> list[list[_Slice]]:
 
     groups: dict[str, list[_Slice]] = defaultdict(list)
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
-        if is_dicom(path) and path.name != "DICOMDIR":  # the index of a disc
+        if is_dicom(path):
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
             if "LOCALIZER" not in (header.get("ImageType") or ()):
                 groups[str(header.get("SeriesInstanceUID", ""))].append(_Slice(path, header))

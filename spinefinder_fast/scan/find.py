@@ -49,15 +49,15 @@ def find_scans(inputs: Iterable[str | Path], masks: bool = False) -> list[Path]:
             found.add(path)
             continue
         for folder in (path, *sorted(p for p in path.rglob("*") if p.is_dir())):
-            found.update(path for path in _scans_in(folder) if masks or not is_mask(path))
+            found.update(_scans_in(folder, masks))
     return sorted(found)
 
 
-def _scans_in(folder: Path) -> list[Path]:
+def _scans_in(folder: Path, masks: bool) -> list[Path]:
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     scans = [p for p in files if p.name.lower().endswith(NIFTI_ENDINGS + ITK_ENDINGS)]
-    scans = [p for p in scans if not p.name.endswith(LABELMAP_SUFFIX)]
-    if any(is_dicom(p) for p in files if p not in scans and p.name != "DICOMDIR"):
+    scans = [p for p in scans if not p.name.endswith(LABELMAP_SUFFIX) and (masks or not is_mask(p))]
+    if any(is_dicom(p) for p in files if p not in scans):
         series = series_in(folder)
         scans += [folder] if len(series) == 1 else [s[0] for s in series]
     return scans

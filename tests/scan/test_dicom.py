@@ -70,6 +70,11 @@ def test_one_file_stands_for_its_series(tmp_path: Path) -> None:
     assert find_scans([tmp_path]) == [folder]
 
 
+def test_a_series_may_lie_in_a_folder_that_is_named_like_a_mask(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "patient_seg")
+    assert find_scans([tmp_path]) == [folder]
+
+
 def test_the_index_of_a_disc_is_no_scan(tmp_path: Path) -> None:
     folder = write_series(tmp_path / "series")
     (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM" + b"directory")
