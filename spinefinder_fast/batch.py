@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from threading import Lock, Semaphore
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ from spinefinder_fast.report import (
     write_markups,
     write_verse_json,
 )
-from spinefinder_fast.scan import LABELMAP_SUFFIX, Scan, read_scan, scan_name
+from spinefinder_fast.scan import LABELMAP_SUFFIX, LARGE_VOXELS, Scan, ScanFile, open_scan, scan_name
 from spinefinder_fast.spine import Spine
 
 if TYPE_CHECKING:
@@ -44,9 +43,6 @@ RESULT_ENDINGS = ("_ctd.json", ".mrk.json", ".csv", ".png")
 SIDE_BY_SIDE = 2
 """Scans that are located at once on a CPU, each with its share of the threads: small networks leave cores idle when
 many share one of them."""
-
-LARGE_VOXELS = 250_000_000
-"""A scan with more is located alone, for memory's sake: 512 x 512 x 950."""
 
 SUMMARY = "summary"
 """The batch's own table is ``summary.csv``, so no scan's results may be called so."""
@@ -137,12 +133,11 @@ def predict_batch(
         # The number of threads is each thread's own.
         worker = ThreadPoolExecutor(workers, "spinefinder-locate", torch.set_num_threads, (threads // workers,))
         stages.insert(1, worker)
-        slots = _Slots(workers)
         jobs_read = chain(first, ((job, reader.submit(job.read)) for job in jobs))
         while True:
             # One is read and one is written meanwhile.
             for job, read in islice(jobs_read, workers + 2 - len(queue)):
-                located = worker.submit(job.locate, read, slots, model, procedure)
+                located = worker.submit(job.locate, read, model, procedure)
                 queue.append(writer.submit(job.write, located, label_map, picture))
             if not queue:
                 return
@@ -157,31 +152,13 @@ def predict_batch(
         torch.set_num_threads(threads)  # which threads that begin later start from
 
 
-class _Slots:
-    """Room for so many scans to be located at once, or for a large one alone."""
-
-    def __init__(self, count: int) -> None:
-        self._count, self._free, self._queue = count, Semaphore(count), Lock()
-
-    @contextmanager
-    def held(self, alone: bool) -> Iterator[None]:
-        taken = self._count if alone else 1
-        with self._queue:  # one at a time, or two that each want all would wait for each other
-            for _ in range(taken):
-                self._free.acquire()
-        try:
-            yield
-        finally:
-            self._free.release(taken)
-
-
 class _Job:
     """One scan on its way through the stages, each in a thread of its own; a fault ends its way and is kept."""
 
     def __init__(self, name: str, path: Path, folder: Path) -> None:
         self.spine: Spine | None = None
         self._name, self._path, self._folder = name, path, folder
-        self._scan: Scan | None = None
+        self._scan: Scan | ScanFile | None = None
         self._fault: tuple[str, str] | None = None
         self._seconds: dict[str, float] = {}
         self._cleared = False
@@ -190,15 +167,16 @@ class _Job:
         with self._stage("load"):
             if clear:
                 self._clear()
-            self._scan = read_scan(self._path)
+            opened = open_scan(self._path)
+            # A large one is never held: it is read while it is located, and once more for the picture.
+            self._scan = opened if opened.voxels > LARGE_VOXELS else opened.read()
 
-    def locate(self, read: Future[None], slots: _Slots, model: Model, procedure: Procedure) -> None:
+    def locate(self, read: Future[None], model: Model, procedure: Procedure) -> None:
         read.result()
         if not self._cleared:
             with self._stage("load"):
                 self._clear()
-        large = self._scan is not None and self._scan.array.size > LARGE_VOXELS
-        with slots.held(alone=large), self._stage("locate"):
+        with self._stage("locate"):
             if self._scan is not None:
                 self.spine = replace(locate(self._scan, model, procedure=procedure), source=self._name)
 
@@ -247,7 +225,7 @@ class _Job:
         self._seconds[stage] = self._seconds.get(stage, 0.0) + perf_counter() - start
 
 
-def _write(scan: Scan, spine: Spine, folder: Path, name: str, label_map: bool, picture: bool) -> None:
+def _write(scan: Scan | ScanFile, spine: Spine, folder: Path, name: str, label_map: bool, picture: bool) -> None:
     # The centroids last: where they are, everything else is.
     if picture:
         draw_spine(scan, spine, folder / f"{name}.png")

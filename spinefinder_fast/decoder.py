@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,6 @@ from spinefinder_fast.ordering.bodies import Bodies, find_bodies, profile
 from spinefinder_fast.ordering.numbering import PROBABLE, Numbering, number
 from spinefinder_fast.spine import Vertebra
 from spinefinder_fast.volume import Volume
-
-if TYPE_CHECKING:
-    from spinefinder_fast.scan import Scan
 
 Array = NDArray[np.float64]
 
@@ -62,7 +59,6 @@ def decode(
     labels: Iterable[tuple[int, NDArray[np.float32]]],
     mask: NDArray[np.uint8],
     volume: Volume,
-    image: Scan | Volume | None = None,
 ) -> tuple[list[Vertebra], Numbering]:
     """Find the bodies along the spine and number them.
 
@@ -71,14 +67,13 @@ def decode(
             and (Y, Z) float32.
         mask: (X, Y, Z) uint8, the result of `detection.detect`.
         volume: HU on the same grid.
-        image: HU of the same scan on any canonical grid, where discs may be seen better; None takes `volume`.
 
     Returns:
         The vertebrae from head to foot, T13 and L6 among them where they fit best, and the numbering with a confidence
         for each of them, what else they may be, and a verdict. The numbering speaks of the vertebrae alone: candidates
         that are none are left out of both. A C1 without votes was not detected, and is where C2 says it must be.
     """
-    seen = profile(labels, mask, volume, image)
+    seen = profile(labels, mask, volume)
     if seen is None:
         return [], number(np.zeros((0, 3)), np.zeros((0, anatomy.N_LABELS)), np.zeros(0))
     bodies = find_bodies(seen, volume.grid)

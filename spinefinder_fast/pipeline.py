@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -21,18 +21,19 @@ from spinefinder_fast.detection import PATCH, detect, largest_tile
 from spinefinder_fast.identification import identify
 from spinefinder_fast.networks.weights import Model, Precision, load_model
 from spinefinder_fast.procedure import DEFAULT, Procedure
-from spinefinder_fast.scan import Scan, read_scan
+from spinefinder_fast.scan import LARGE_VOXELS, Scan, ScanFile, open_scan
 from spinefinder_fast.spine import Spine
-from spinefinder_fast.volume import Volume, mask_onto, resample
+from spinefinder_fast.volume import Volume, mask_onto, resample, resample_slabs
 
 T = TypeVar("T")
 
 
-def locate(scan: str | Path | Scan, model: Model | None = None, *, procedure: Procedure = DEFAULT) -> Spine:
+def locate(scan: str | Path | ScanFile | Scan, model: Model | None = None, *, procedure: Procedure = DEFAULT) -> Spine:
     """Find and name the vertebrae in a CT scan.
 
     Args:
-        scan: a NIfTI, NRRD or MHA file, a folder of one DICOM series, or a `Scan` already read.
+        scan: a NIfTI, NRRD or MHA file, a folder of one DICOM series, or one already opened or read. Of a file only a
+            few slices are in memory at once.
         model: from `load_model`; None for the weights of the package, loaded once and kept, in the precision that goes
             with the procedure.
         procedure: how the networks are run and their votes counted.
@@ -46,14 +47,17 @@ def locate(scan: str | Path | Scan, model: Model | None = None, *, procedure: Pr
         ScanError: the scan cannot be read or is not a CT that can be used safely.
         WeightsError: the weights are missing or damaged.
     """
-    clock = _Clock()
+    clock = Clock()
     with ThreadPoolExecutor(1) as pool:
-        # The first time, the networks are compiled while the scan is read.
         loading = pool.submit(lambda: model or _default_model(procedure.precision))
-        scan = scan if isinstance(scan, Scan) else read_scan(scan)
+        if isinstance(scan, str | Path):
+            scan = open_scan(scan)
+        if isinstance(scan, ScanFile) and scan.voxels <= LARGE_VOXELS and not loading.done():
+            # The first time, the scan is read while the networks are compiled.
+            scan = scan.read()
         loaded = loading.result()
     clock.lap("load")
-    found = find_spine(scan, loaded, procedure, clock.lap)
+    found = find_spine(scan, loaded, procedure, clock)
     volume, mask = found.volume, found.mask
     labels = clock.timed("identify", identify(volume, mask, loaded, strip=procedure.look == "coarse_to_fine"))
     details: dict[str, object] = {
@@ -67,7 +71,7 @@ def locate(scan: str | Path | Scan, model: Model | None = None, *, procedure: Pr
     }
     warnings = scan.warnings
     if procedure.decode == "order":
-        vertebrae, numbering = decode(labels, mask, volume, scan)
+        vertebrae, numbering = decode(labels, mask, volume)
         details["numbering"] = numbering
         if vertebrae and numbering.verdict != "certain":
             warnings = (*warnings, numbering.doubt())
@@ -101,30 +105,34 @@ class Found:
 
 
 def find_spine(
-    scan: Scan, model: Model, procedure: Procedure = DEFAULT, lap: Callable[[str], None] = lambda stage: None
+    scan: ScanFile | Scan, model: Model, procedure: Procedure = DEFAULT, clock: Clock | None = None
 ) -> Found:
     """The first half of `locate`: where vertebrae are, before any has a name.
 
     Args:
-        scan: already read.
+        scan: opened or read.
         model: its coarse and its detection network are run.
         procedure: where they look, and in what tiles.
-        lap: is told the name of each stage when it has ended.
+        clock: is told the time of each stage.
     """
-    volume = coarser = resample(scan, model.spacing_mm)
-    if model.detection_spacing_mm and model.detection_spacing_mm != model.spacing_mm:
-        coarser = resample(scan, model.detection_spacing_mm)
-    lap("resample")
+    clock = clock or Clock()
+    spacings = list(dict.fromkeys((model.spacing_mm, model.detection_spacing_mm or model.spacing_mm)))
+    if isinstance(scan, ScanFile):
+        volumes = resample_slabs(clock.timed("load", scan.slabs()), scan.grid, spacings)
+    else:
+        volumes = [resample(scan, spacing) for spacing in spacings]
+    volume, coarser = volumes[0], volumes[-1]
+    clock.lap("resample")
     tile = largest_tile(model) if procedure.tiling == "large" else PATCH
     boxes = search(coarser, model, tile) if procedure.look == "coarse_to_fine" else None
-    lap("coarse")
+    clock.lap("coarse")
     detected = detect(coarser, model, procedure.tiling, boxes, tile)
     mask = mask_onto(detected, coarser.grid, volume.grid)
-    lap("detect")
+    clock.lap("detect")
     return Found(volume, mask, coarser, detected, boxes, tile)
 
 
-class _Clock:
+class Clock:
     """Seconds of each stage, in order."""
 
     def __init__(self) -> None:
@@ -138,7 +146,7 @@ class _Clock:
 
     def timed(self, stage: str, items: Iterator[T]) -> Iterator[T]:
         """The same items. What making them takes is the stage's, and not that of the lap in which they are taken."""
-        seconds = 0.0
+        seconds = self.laps.get(stage, 0.0)
         while True:
             start = perf_counter()
             item = next(items, None)

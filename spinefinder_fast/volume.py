@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinefinder_fast.geometry import Grid
-from spinefinder_fast.kernels import Normalisation, resample_grid
+from spinefinder_fast.kernels import Normalisation, SlabResampler, resample_grid
 from spinefinder_fast.kernels.resample import DTYPES
 
 if TYPE_CHECKING:
-    from spinefinder_fast.scan import Scan
+    from spinefinder_fast.scan import Scan, Slab
 
 AIR_HU = -1000.0
 
@@ -52,22 +53,44 @@ def resample(scan: Scan, spacing_mm: float = 1.0) -> Volume:
     return Volume(array, Grid(array.shape, affine))
 
 
+def resample_slabs(slabs: Iterable[Slab], grid: Grid, spacings_mm: Sequence[float]) -> list[Volume]:
+    """`resample` of a scan that comes slab by slab, for each of some spacings in one pass: the same numbers.
+
+    Args:
+        slabs: all of them, from `ScanFile.slabs`.
+        grid: of the whole scan, canonical.
+        spacings_mm: of the results, mm.
+    """
+    sizes = [_size(grid, spacing) for spacing in spacings_mm]
+    made: list[SlabResampler] = []
+    for slab in slabs:
+        made = made or [SlabResampler(grid.shape, size, step, slab.axis) for size, step, _ in sizes]
+        for one in made:
+            one.add(slab.array, slab.first)
+    return [Volume(one.out, Grid(size, affine)) for one, (size, _, affine) in zip(made, sizes, strict=True)]
+
+
 def resample_array(
     array: NDArray[Any], grid: Grid, spacing_mm: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """The work of `resample`: a (X, Y, Z) array and its grid -> (x, y, z) float32 and the (4, 4) affine to LPS mm."""
-    scale = np.array(grid.spacing_mm) / spacing_mm
-    # A millionth forgives what float32 headers round, and no more.
-    size = [max(1, int(np.floor(n * s * (1 + 1e-6)))) for n, s in zip(array.shape, scale, strict=True)]
+    size, step, affine = _size(grid, spacing_mm)
     if str(array.dtype) not in DTYPES:
         array = array.astype(np.float32)  # which holds every integer that a CT can
+    return resample_grid(array, size, step), affine
+
+
+def _size(grid: Grid, spacing_mm: float) -> tuple[tuple[int, int, int], list[float], NDArray[np.float64]]:
+    """Of a resampled volume the shape, its voxels in old ones, and the affine to LPS mm."""
+    scale = np.array(grid.spacing_mm) / spacing_mm
+    # A millionth forgives what float32 headers round, and no more.
+    x, y, z = (max(1, int(np.floor(n * s * (1 + 1e-6)))) for n, s in zip(grid.shape, scale, strict=True))
     step = 1 / scale
-    resampled = resample_grid(array, size, step.tolist())
     affine = grid.affine.copy()
     affine[:3, :3] = grid.affine[:3, :3] * step
     # Voxel edges coincide, so the first new centre lies half a new voxel, not half an old one, inside the field.
     affine[:3, 3] = grid.to_lps(0.5 * step - 0.5)
-    return resampled, affine
+    return (x, y, z), step.tolist(), affine
 
 
 def mask_onto(mask: NDArray[np.uint8], grid: Grid, other: Grid) -> NDArray[np.uint8]:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, Event, active_count
@@ -13,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stubs import labelled_scan, true_model
 
-from spinefinder_fast import Grid, Spine, batch, make_phantom, read_scan
+from spinefinder_fast import Spine, batch, make_phantom, read_scan
 from spinefinder_fast.batch import predict_batch, result_names
 from spinefinder_fast.errors import OutputError, ScanError, WeightsError
 from spinefinder_fast.procedure import FAITHFUL
-from spinefinder_fast.scan import write_nifti
+from spinefinder_fast.scan import ScanFile, open_scan, read, write_nifti
 
 
 def names(*paths: str) -> list[str]:
@@ -126,7 +125,7 @@ def fail_for_b(monkeypatch, stage, error):
     monkeypatch.setattr(batch, stage, broken)
 
 
-@pytest.mark.parametrize("stage", ["read_scan", "locate"])
+@pytest.mark.parametrize("stage", ["open_scan", "locate"])
 def test_a_bug_costs_one_scan(scans, tmp_path, monkeypatch, stage):
     fail_for_b(monkeypatch, stage, RuntimeError("first line\nsecond line"))
     results = run(scans, tmp_path / "out")
@@ -140,7 +139,7 @@ def test_a_bug_costs_one_scan(scans, tmp_path, monkeypatch, stage):
 
 
 def test_a_refused_scan_costs_nobody_else(scans, tmp_path, monkeypatch):
-    fail_for_b(monkeypatch, "read_scan", ScanError("E_GAP", "a slice is missing"))
+    fail_for_b(monkeypatch, "open_scan", ScanError("E_GAP", "a slice is missing"))
     results = run(scans, tmp_path / "out")
     assert [(result.status, result.message) for result, _ in results] == [
         ("ok", ""),
@@ -181,13 +180,13 @@ def test_reading_locating_and_writing_of_different_scans_overlap(scans, tmp_path
     import spinefinder_fast.batch as batch
 
     events = []
-    stages = {stage: getattr(batch, stage) for stage in ("read_scan", "locate", "_write")}
+    stages = {stage: getattr(batch, stage) for stage in ("open_scan", "locate", "_write")}
     read_of_next = {name: Event() for name in "abcd"}
 
     def spy(stage):
         def spied(first, *rest, **options):
             name = getattr(first, "stem", None) or first.name
-            if stage == "read_scan":
+            if stage == "open_scan":
                 read_of_next[name].set()
             elif stage == "locate" and name != "c":
                 # Ends only when the next scan is being read meanwhile.
@@ -202,7 +201,7 @@ def test_reading_locating_and_writing_of_different_scans_overlap(scans, tmp_path
     results = run(scans, tmp_path / "out")
     assert [result.status for result, _ in results] == ["ok"] * 3
     assert [result.scan for result, _ in results] == ["a", "b", "c"]
-    assert events.index(("read_scan", "b")) < events.index(("locate", "a"))
+    assert events.index(("open_scan", "b")) < events.index(("locate", "a"))
 
 
 def test_a_caller_who_has_had_enough_stops_the_batch(scans, tmp_path):
@@ -219,36 +218,40 @@ def test_names_that_clash_are_found_out_before_the_work(scans, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_two_scans_are_located_side_by_side_and_a_large_one_alone(scans, tmp_path, monkeypatch):
+def test_two_scans_are_located_side_by_side(scans, tmp_path, monkeypatch):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
-    monkeypatch.setattr(batch, "LARGE_VOXELS", read_scan(scans[0]).array.size)
-    large = tmp_path / "large.nii"
-    big = np.tile(read_scan(scans[0]).array, (1, 1, 2))
-    write_nifti(large, big, Grid.from_spacing(big.shape, 4.0))
-    under_way, together, threads = set(), {}, set()
+    threads = set()
     meeting = Barrier(2)
 
     def locate(scan, model, procedure):
-        under_way.add(scan.name)
         if scan.name in "ab":
             meeting.wait(timeout=60)  # neither goes on before the other has come
-        time.sleep(0.1)
-        together[scan.name] = set(under_way)
         threads.add(torch.get_num_threads())
-        under_way.remove(scan.name)
         return Spine((), scan.file_grid, scan.name, (), {"seconds": {}})
 
     monkeypatch.setattr(batch, "locate", locate)
     try:
-        paths = [scans[0], scans[1], large, scans[2]]
-        found = [result.scan for result, _ in predict_batch(paths, tmp_path / "out", true_model(), picture=False)]
+        found = [result.scan for result, _ in predict_batch(scans, tmp_path / "out", true_model(), picture=False)]
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-    assert found == ["a", "b", "large", "c"]
-    assert together["large"] == {"large"}
+    assert found == ["a", "b", "c"]
     assert threads == {1}
+
+
+def test_a_large_scan_stays_in_its_file_and_its_results_are_the_same(scans, tmp_path, monkeypatch):
+    def files(folder):
+        found = list(predict_batch(scans[:1], tmp_path / folder, true_model(4.0), label_map=True))
+        assert found[0][1].names
+        return {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()}
+
+    held = files("held")
+    monkeypatch.setattr(batch, "LARGE_VOXELS", read_scan(scans[0]).array.size - 1)
+    monkeypatch.setattr(read, "_SLAB_VOXELS", 1)
+    monkeypatch.setattr(ScanFile, "read", lambda self: pytest.fail("it was held"))
+    assert files("left") == held
+    assert len(held) == len(batch.RESULT_ENDINGS) + 1
 
 
 def test_the_first_scan_is_read_while_the_model_is_loaded(scans, tmp_path, monkeypatch):
@@ -256,13 +259,13 @@ def test_the_first_scan_is_read_while_the_model_is_loaded(scans, tmp_path, monke
 
     def reading(path):
         read.set()
-        return read_scan(path)
+        return open_scan(path)
 
     def load():
         assert read.wait(20)
         return true_model(4.0)
 
-    monkeypatch.setattr(batch, "read_scan", reading)
+    monkeypatch.setattr(batch, "open_scan", reading)
     with ThreadPoolExecutor(1) as pool:
         found = [spine for _, spine in predict_batch(scans, tmp_path / "out", pool.submit(load))]
     assert len(found) == len(scans)

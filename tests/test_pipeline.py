@@ -15,6 +15,7 @@ from spinefinder_fast.identification import identify
 from spinefinder_fast.networks.identification import SLICES, TARGET
 from spinefinder_fast.ordering.numbering import CERTAIN
 from spinefinder_fast.procedure import FAITHFUL, PRESETS
+from spinefinder_fast.scan import ScanFile, open_scan, read, read_scan, write_nifti
 from spinefinder_fast.volume import AIR_HU, WINDOW_SCALE_HU, Volume
 
 
@@ -75,7 +76,7 @@ def test_the_networks_are_loaded_while_the_scan_is_read(monkeypatch, tmp_path):
     phantom = make_phantom("L1", "L3", spacing_mm=2.0, fov_mm=(80, 80))
     reading = Event()
 
-    def read(path):
+    def opened(path):
         reading.set()
         return labelled_scan(phantom.spine, phantom.grid)
 
@@ -85,11 +86,27 @@ def test_the_networks_are_loaded_while_the_scan_is_read(monkeypatch, tmp_path):
         return true_model(2.0)
 
     wanted = []
-    monkeypatch.setattr(pipeline, "read_scan", read)
+    monkeypatch.setattr(pipeline, "open_scan", opened)
     monkeypatch.setattr(pipeline, "_default_model", load)
     assert locate(tmp_path / "any.nii").names == ["L1", "L2", "L3"]
     assert {"L1", "L2", "L3"} <= set(locate(tmp_path / "any.nii", procedure=FAITHFUL).names)
     assert wanted == ["auto", "float32"]
+
+
+def test_a_scan_in_its_file_gives_what_the_scan_gives(tmp_path, monkeypatch):
+    phantom = make_phantom("L1", "L3", spacing_mm=2.0, fov_mm=(80, 80))
+    truth = labelled_scan(phantom.spine, phantom.grid)
+    write_nifti(tmp_path / "a.nii.gz", truth.array, truth.grid)
+    monkeypatch.setattr(read, "_SLAB_VOXELS", 20_000)
+    model = true_model(2.0)
+    whole = locate(read_scan(tmp_path / "a.nii.gz"), model)
+    monkeypatch.setattr(ScanFile, "read", lambda self: pytest.fail("it was held"))
+    monkeypatch.setattr(pipeline, "LARGE_VOXELS", 0)
+    for given in (tmp_path / "a.nii.gz", str(tmp_path / "a.nii.gz"), open_scan(tmp_path / "a.nii.gz")):
+        found = locate(given, model)
+        assert (found.vertebrae, found.warnings, found.source) == (whole.vertebrae, whole.warnings, whole.source)
+        assert found.details["seconds"]["load"] > 0
+    assert whole.names == ["L1", "L2", "L3"]
 
 
 def test_the_networks_time_is_not_the_aggregations():

@@ -144,12 +144,12 @@ def _folder(folder: Path) -> Any:
         raise AnnotationError("E_MASKS", f"{folder}: holds no {_PREFIX}L1{_ENDING} or the like")
     for name, file in files:
         stored = read_nifti(file)
-        yield name, stored.array > 0, stored.grid
+        yield name, stored.read() > 0, stored.grid
 
 
 def _label_map(path: Path) -> Any:
     stored = read_nifti(path)
-    labels = np.rint(stored.array).astype(np.int32)
+    labels = np.rint(stored.read()).astype(np.int32)
     present = [number for number in np.unique(labels).tolist() if number > 0]
     known = set(anatomy.VERSE_NAMES) | {anatomy.VERSE_NUMBERS["S2"]}
     if strange := [number for number in present if number not in known]:

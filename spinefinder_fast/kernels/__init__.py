@@ -15,7 +15,7 @@ from spinefinder_fast.kernels.discs import (
     rasterize_spheres,
 )
 from spinefinder_fast.kernels.medians import LabelMedians, LabelVotes, label_medians
-from spinefinder_fast.kernels.resample import resample_grid
+from spinefinder_fast.kernels.resample import SlabResampler, resample_grid
 from spinefinder_fast.kernels.stitch import (
     Normalisation,
     blend_patches,
@@ -31,6 +31,7 @@ __all__ = [
     "LabelMedians",
     "LabelVotes",
     "Normalisation",
+    "SlabResampler",
     "blend_patches",
     "deform_grid",
     "deform_random_grid",

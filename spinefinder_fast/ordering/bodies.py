@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,6 @@ from spinefinder_fast import anatomy
 from spinefinder_fast.centroids import needed_mm3
 from spinefinder_fast.geometry import Grid
 from spinefinder_fast.volume import Volume
-
-if TYPE_CHECKING:
-    from spinefinder_fast.scan import Scan
 
 Array = NDArray[np.float64]
 
@@ -78,7 +75,6 @@ def profile(
     labels: Iterable[tuple[int, NDArray[np.float32]]],
     mask: NDArray[np.uint8],
     volume: Volume,
-    image: Scan | Volume | None = None,
 ) -> Profile | None:
     """Follow the spine through the mask; None where there is none.
 
@@ -86,7 +82,6 @@ def profile(
         labels: sagittal slices as `identification.identify` yields them.
         mask: (X, Y, Z) uint8, the result of `detection.detect`.
         volume: HU on the same grid.
-        image: HU of the same scan on any canonical grid, where discs may be seen better; None takes `volume`.
     """
     spacing = np.array(volume.grid.spacing_mm)
     # Numbers of pieces take four bytes a voxel, so only where there are any: of a long scan that is a small part.
@@ -138,7 +133,7 @@ def profile(
         along(quartiles[:, 1]),
         along(0.5 * (quartiles[:, 2] - quartiles[:, 0])),
         along(per_mm),
-        _mean_hu(centre, image or volume),
+        _mean_hu(centre, volume),
         votes[near],
         along(rows.astype(np.float64)),
     )
@@ -214,7 +209,7 @@ def _middle(votes: NDArray[np.intp], rows: NDArray[np.intp], spacing: Array) -> 
     return middle
 
 
-def _mean_hu(centre: Array, image: Scan | Volume) -> Array:
+def _mean_hu(centre: Array, volume: Volume) -> Array:
     """(s,) mean HU in a square across the spine around each place."""
     down = np.gradient(centre, axis=0) if len(centre) > 1 else np.array([[0.0, 0.0, -1.0]])
     down /= np.linalg.norm(down, axis=1, keepdims=True)
@@ -222,8 +217,8 @@ def _mean_hu(centre: Array, image: Scan | Volume) -> Array:
     side /= np.linalg.norm(side, axis=1, keepdims=True)
     back = np.cross(side, down)
     u, v = (grid.ravel()[:, None, None] for grid in np.meshgrid(*2 * [np.linspace(-PROBE_MM, PROBE_MM, 8)]))
-    points = image.grid.to_voxel(centre + u * side + v * back)
-    hu = ndimage.map_coordinates(image.array, points.reshape(-1, 3).T, np.float32, order=1, mode="nearest")
+    points = volume.grid.to_voxel(centre + u * side + v * back)
+    hu = ndimage.map_coordinates(volume.array, points.reshape(-1, 3).T, np.float32, order=1, mode="nearest")
     return np.asarray(hu.reshape(points.shape[:2]).mean(axis=0), np.float64)
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from spinefinder_fast import anatomy
 from spinefinder_fast.files import write_bytes
-from spinefinder_fast.scan.read import Scan
+from spinefinder_fast.scan.read import Scan, ScanFile
+from spinefinder_fast.scan.sample import sample
 from spinefinder_fast.spine import Spine
 
 if TYPE_CHECKING:
@@ -63,14 +64,14 @@ class _View:
 _VIEWS: Final = (_View("sagittal", 1, ("A", "P"), (75.0, 75.0)), _View("coronal", 0, ("R", "L"), (75.0, 75.0)))
 
 
-def draw_spine(scan: Scan, spine: Spine, path: Path, truth: Spine | None = None) -> None:
+def draw_spine(scan: Scan | ScanFile, spine: Spine, path: Path, truth: Spine | None = None) -> None:
     """Draw the mid-sagittal and the mid-coronal plane along the spine as a PNG.
 
     Each plane follows a smooth curve through the centroids and goes on straight beyond the first and the last, so
     that a bent spine stays in the picture. Without centroids both are the plain middle planes.
 
     Args:
-        scan: the scan.
+        scan: the scan; one in its file is read once more, and never held.
         spine: centroids to draw as dots with names.
         path: PNG file to write.
         truth: annotated centroids to draw as hollow rings.
@@ -86,17 +87,28 @@ def draw_spine(scan: Scan, spine: Spine, path: Path, truth: Spine | None = None)
     widths_mm, height_mm = [stop - start for start, stop in shown], high[2] - low[2]
     scale = min(_MAX_INCH_PER_MM, _MAX_HEIGHT_INCH / height_mm, _MAX_WIDTH_INCH / sum(widths_mm))
 
+    # Between places nearer than half a voxel nothing is new; the drawing interpolates there.
+    step_mm = max(1 / (scale * _DPI), 0.5 * min(scan.grid.spacing_mm))
+    planes = [
+        _plane(scan, view, guide, across, (low[2], high[2]), step_mm)
+        for view, across in zip(_VIEWS, shown, strict=True)
+    ]
+    # All at once: a scan may have to be read for it.
+    values = sample(scan, np.concatenate([plane.reshape(-1, 3) for plane in planes]))
+    ends = np.cumsum([plane.size // 3 for plane in planes])[:-1]
+    images = [
+        of_view.reshape(plane.shape[:-1]).mean(axis=0)
+        for of_view, plane in zip(np.split(values, ends), planes, strict=True)
+    ]
+
     edge, gap, head, foot = 0.3, 0.2, 0.87, 0.6
     used = scale * sum(widths_mm) + 2 * _GUTTER_INCH + gap
     width, height = max(used + 2 * edge, 5.0), scale * height_mm + head + foot
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor=_PAPER)
     left = (width - used) / 2
-    for view, (start, stop) in zip(_VIEWS, shown, strict=True):
+    for view, (start, stop), image in zip(_VIEWS, shown, images, strict=True):
         inches = scale * (stop - start)
         axes = figure.add_axes((left / width, foot / height, inches / width, scale * height_mm / height))
-        # Between places nearer than half a voxel nothing is new; the drawing interpolates there.
-        step_mm = max(1 / (scale * _DPI), 0.5 * min(scan.grid.spacing_mm))
-        image = _reformat(scan, view, guide, (start, stop), (low[2], high[2]), step_mm)
         axes.imshow(image, cmap="gray", vmin=_WINDOW_HU[0], vmax=_WINDOW_HU[1], origin="lower",
                     extent=(start, stop, low[2], high[2]), interpolation="bilinear", aspect="equal")  # fmt: skip
         axes.set_axis_off()
@@ -111,7 +123,7 @@ def draw_spine(scan: Scan, spine: Spine, path: Path, truth: Spine | None = None)
     write_bytes(path, picture.getvalue())
 
 
-def _box(scan: Scan) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _box(scan: Scan | ScanFile) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Lowest and highest world coordinates of the scan's voxels, LPS mm."""
     corners = np.stack(np.meshgrid(*((-0.5, n - 0.5) for n in scan.grid.shape), indexing="ij"), axis=-1).reshape(-1, 3)
     world = scan.grid.to_lps(corners)
@@ -149,12 +161,15 @@ def _curve(guide: Spine, heights: NDArray[np.float64], middle: NDArray[np.float6
     return np.column_stack([inside, heights])
 
 
-def _reformat(
-    scan: Scan, view: _View, guide: Spine, across: tuple[float, float], up: tuple[float, float], step_mm: float
-) -> NDArray[np.float32]:
-    """HU on the curved plane, shape (rows upwards, columns), pixel centres."""
-    from scipy.ndimage import map_coordinates
-
+def _plane(
+    scan: Scan | ScanFile,
+    view: _View,
+    guide: Spine,
+    across: tuple[float, float],
+    up: tuple[float, float],
+    step_mm: float,
+) -> NDArray[np.float64]:
+    """Points of the curved plane, LPS mm, shape (layers of the slab, rows upwards, columns, 3): pixel centres."""
     columns = _centres(across, step_mm)
     heights = _centres(up, step_mm)
     low, high = _box(scan)
@@ -163,9 +178,7 @@ def _reformat(
     points[..., view.across] = columns
     points[..., 2] = heights[:, None]
     points[..., view.through] = curve[:, view.through, None] + np.array(_SLAB_MM)[:, None, None]
-    voxels = np.moveaxis(scan.grid.to_voxel(points), -1, 0)
-    values = map_coordinates(scan.array, voxels, output=np.float32, order=1, mode="constant", cval=-1024.0)
-    return np.asarray(values.mean(axis=0), np.float32)
+    return points
 
 
 def _centres(span: tuple[float, float], step_mm: float) -> NDArray[np.float64]:
@@ -237,7 +250,7 @@ def _draw_scale_bar(axes: Axes, scale: float) -> None:
               path_effects=_outline(1.6))  # fmt: skip
 
 
-def _draw_frame(figure: Figure, scan: Scan, spine: Spine, truth: Spine | None) -> None:
+def _draw_frame(figure: Figure, scan: Scan | ScanFile, spine: Spine, truth: Spine | None) -> None:
     """Title above, legend and notice below."""
     width, height = figure.get_size_inches()
     margin = 0.3 / width

@@ -3,14 +3,18 @@
 
 from spinefinder_fast.scan.find import LABELMAP_SUFFIX, SEGMENTATIONS, find_scans, is_mask
 from spinefinder_fast.scan.nifti import write_nifti
-from spinefinder_fast.scan.read import Scan, read_grid, read_scan, scan_name
+from spinefinder_fast.scan.read import LARGE_VOXELS, Scan, ScanFile, Slab, open_scan, read_grid, read_scan, scan_name
 
 __all__ = [
     "LABELMAP_SUFFIX",
+    "LARGE_VOXELS",
     "SEGMENTATIONS",
     "Scan",
+    "ScanFile",
+    "Slab",
     "find_scans",
     "is_mask",
+    "open_scan",
     "read_grid",
     "read_scan",
     "scan_name",

@@ -68,12 +68,12 @@ def series_in(folder: Path) -> list[list[Path]]:
 
 
 def read_dicom(path: Path) -> Stored:
-    """Read the series in a folder, or the series to which a file belongs.
+    """Open the series in a folder, or the series to which a file belongs; every header is read and checked.
 
     Raises:
         ScanError: ``E_NO_SCAN``, ``E_MANY_SERIES``, ``E_MODALITY``, ``E_MULTIFRAME``, ``E_COLOUR``, ``E_TRUNCATED``,
             ``E_MIXED_GRID``, ``E_SPACING``, ``E_ORIENTATION``, ``E_NO_POSITION``, ``E_NO_RESCALE``,
-            ``E_TOO_FEW_SLICES``, ``E_DUPLICATE_POSITION``, ``E_GAP`` or ``E_DECODE``.
+            ``E_TOO_FEW_SLICES``, ``E_DUPLICATE_POSITION`` or ``E_GAP``; ``E_DECODE`` while the slabs are taken.
     """
     folder = path if path.is_dir() else path.parent
     series = _series_in(folder)
@@ -88,7 +88,12 @@ def read_dicom(path: Path) -> Stored:
     for one in slices:
         _check(one, slices[0])
     slices, affine, warnings = _stack(slices)
-    return Stored(_decode(slices), _grid(slices, affine), warnings)
+    whole = all(_fits_int16(s) for s in slices)
+    return Stored(
+        _grid(slices, affine),
+        lambda thickness: (_decode(slices[k : k + thickness], whole) for k in range(0, len(slices), thickness)),
+        list(warnings),
+    )
 
 
 def _series_in(folder: Path) -> list[list[_Slice]]:
@@ -181,10 +186,9 @@ def _grid(slices: list[_Slice], affine: NDArray[np.float64]) -> Grid:
     return Grid((int(header.Columns), int(header.Rows), len(slices)), affine)
 
 
-def _decode(slices: list[_Slice]) -> NDArray[Any]:
-    """HU of the slices in their order, (columns, rows, slices): int16, or float32 where that cannot hold them."""
+def _decode(slices: list[_Slice], whole: bool) -> NDArray[Any]:
+    """HU of the slices in their order, (columns, rows, slices): int16 if they are whole numbers, else float32."""
     with itk_modules() as itk:
-        whole = all(_fits_int16(s) for s in slices)
         reader = itk.ImageSeriesReader[itk.Image[itk.SS if whole else itk.F, 3]].New()
         reader.SetImageIO(itk.GDCMImageIO.New())
         reader.SetFileNames([str(s.path) for s in slices])

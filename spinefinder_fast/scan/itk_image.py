@@ -43,7 +43,12 @@ def read_itk(path: Path) -> Stored:
     affine[:3, :3] = direction[:3, :3] * np.array(image.GetSpacing())[:3]
     affine[:3, 3] = np.array(image.GetOrigin())[:3]
     nx, ny, nz = array.shape[:3]
-    return Stored(rescale(array.reshape(nx, ny, nz, order="F"), 1.0, 0.0), Grid((nx, ny, nz), affine))
+    voxels = rescale(array.reshape(nx, ny, nz, order="F"), 1.0, 0.0)
+    # ITK has read all of it already.
+    return Stored(
+        Grid((nx, ny, nz), affine),
+        lambda thickness: (voxels[:, :, k : k + thickness] for k in range(0, nz, thickness)),
+    )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gzip
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -65,31 +65,39 @@ _LPS_FROM_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_nifti(path: Path) -> Stored:
-    """Read a NIfTI file whose content, not whose name, says whether it is gzipped.
+    """Open a NIfTI file whose content, not whose name, says whether it is gzipped.
 
     Raises:
-        ScanError: ``E_EMPTY``, ``E_NOT_NIFTI``, ``E_TRUNCATED``, ``E_GZIP_CRC``, ``E_GZIP_DATA``,
-            ``E_TOO_MUCH_DATA``, ``E_DIMS``, ``E_4D``, ``E_DTYPE``, ``E_OFFSET``, ``E_NO_ORIENTATION``.
+        ScanError: ``E_EMPTY``, ``E_NOT_NIFTI``, ``E_TRUNCATED``, ``E_DIMS``, ``E_4D``, ``E_DTYPE``, ``E_OFFSET``,
+            ``E_NO_ORIENTATION``; and while the slabs are taken ``E_TRUNCATED``, ``E_GZIP_CRC``, ``E_GZIP_DATA``,
+            ``E_TOO_MUCH_DATA``.
         GeometryError: ``E_AFFINE``, the orientation is damaged.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        start, pieces, zipped = _begin(file)
-        header, order = _header(start)
-        shape, dtype, offset = _layout(header, order)
-        grid, warnings = _grid(header, shape)
-        needed = offset + math.prod(shape) * dtype.itemsize
-        if needed > size * (_DEFLATE_LIMIT if zipped else 1):
-            raise ScanError("E_TRUNCATED", f"the file has {size:,} bytes, its header needs {needed:,}; copy it again")
-        content, surplus = _fill(chain([start], pieces), needed)
-    if surplus:
-        warnings.append(f"W_TRAILING: {surplus:,} bytes follow the pixels and were ignored")
-    array = np.require(content[offset:].view(dtype), requirements="A").reshape(shape, order="F")
+        start, _, zipped = _begin(file)
+    header, order = _header(start)
+    shape, dtype, offset = _layout(header, order)
+    grid, warnings = _grid(header, shape)
+    of_slice = shape[0] * shape[1] * dtype.itemsize
+    needed = offset + of_slice * shape[2]
+    if needed > size * (_DEFLATE_LIMIT if zipped else 1):
+        raise ScanError("E_TRUNCATED", f"the file has {size:,} bytes, its header needs {needed:,}; copy it again")
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if not math.isfinite(slope) or slope == 0 or not math.isfinite(intercept):
         # The standard: no scaling where the slope is 0. Writers also put NaN there.
         slope, intercept = 1.0, 0.0
-    return Stored(rescale(array, slope, intercept), grid, tuple(warnings))
+
+    def slabs(thickness: int) -> Iterator[NDArray[Any]]:
+        slices = [min(thickness, shape[2] - k) for k in range(0, shape[2], thickness)]
+        with path.open("rb") as file:
+            start, pieces, _ = _begin(file)
+            parts = _parts(chain([start], pieces), [offset, *(n * of_slice for n in slices)], warnings)
+            next(parts)
+            for n, part in zip(slices, parts, strict=True):
+                yield rescale(part.view(dtype).reshape((*shape[:2], n), order="F"), slope, intercept)
+
+    return Stored(grid, slabs, warnings)
 
 
 def read_nifti_grid(path: Path) -> Grid:
@@ -198,25 +206,37 @@ def _inflate(file: BinaryIO) -> Iterator[bytes]:
         raise EOFError
 
 
-def _fill(pieces: Iterator[bytes], needed: int) -> tuple[NDArray[np.uint8], int]:
-    """Exactly `needed` bytes as an array of uint8, and how many followed them. Reads to the end, to have it checked."""
-    content = np.empty(needed, np.uint8)
-    found = 0
-    whole = True
-    try:
-        for piece in pieces:
-            taken = min(len(piece), max(needed - found, 0))
-            content[found : found + taken] = np.frombuffer(piece, np.uint8, taken)
-            found += len(piece)
-            if found > needed + _PIECE:
-                raise ScanError("E_TOO_MUCH_DATA", f"more data than the {needed:,} bytes the header states")
-    except EOFError:
-        whole = False
-    if found < needed:
-        raise ScanError("E_TRUNCATED", f"the data end at {found:,} of {needed:,} bytes; copy the file again")
+def _parts(pieces: Iterator[bytes], sizes: Sequence[int], warnings: list[str]) -> Iterator[NDArray[np.uint8]]:
+    """Consecutive bytes as arrays of these sizes, and then the rest of the pieces, to have the end checked."""
+    needed, found = sum(sizes), 0
+    whole, piece = True, memoryview(b"")
+
+    def more() -> bool:
+        nonlocal piece, found, whole
+        try:
+            piece = memoryview(next(pieces, b""))
+        except EOFError:
+            whole, piece = False, memoryview(b"")
+        found += len(piece)
+        return len(piece) > 0
+
+    for size in sizes:
+        part, filled = np.empty(size, np.uint8), 0
+        while filled < size:
+            if not len(piece) and not more():
+                raise ScanError("E_TRUNCATED", f"the data end at {found:,} of {needed:,} bytes; copy the file again")
+            taken = min(len(piece), size - filled)
+            part[filled : filled + taken] = np.frombuffer(piece, np.uint8, taken)
+            filled, piece = filled + taken, piece[taken:]
+        yield part
+    while more():
+        if found > needed + _PIECE:
+            raise ScanError("E_TOO_MUCH_DATA", f"more data than the {needed:,} bytes the header states")
     if not whole:
         raise ScanError("E_TRUNCATED", f"the gzip stream ends early, after {found:,} bytes; copy the file again")
-    return content, found - needed
+    line = f"W_TRAILING: {found - needed:,} bytes follow the pixels and were ignored"
+    if found > needed and line not in warnings:
+        warnings.append(line)
 
 
 def _header(start: bytes) -> tuple[Any, str]:

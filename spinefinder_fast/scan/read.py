@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One verb for every format: `read_scan`, and what a scan must be to be used safely."""
+"""One verb for every format: `read_scan`, or `open_scan` where the voxels are wanted part by part; and what a scan must
+be to be used safely."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +28,13 @@ _NAMED_ENDINGS: Final = (*NIFTI_ENDINGS, *ITK_ENDINGS, ".dcm")
 _AIR_HU: Final = -1024
 _LEAN_DEG: Final = 2.0
 _SPACING_MM: Final = (0.05, 25.0)
+_SLAB_VOXELS: Final = 8_000_000
+"""About thirty slices of 512 x 512: 16 MB, and as many again are read ahead."""
+
+LARGE_VOXELS: Final = 250_000_000
+"""A scan with more, 512 x 512 x 950, is better left in its file."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +60,89 @@ class Scan:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Slab:
+    """A part of a scan that was cut across one axis.
+
+    Attributes:
+        array: (x, y, z) int16 or float32, HU, canonical axes.
+        axis: the canonical axis across which the scan was cut.
+        first: the index along it of the slab's first voxels in the scan.
+    """
+
+    array: NDArray[Any]
+    axis: int
+    first: int
+
+
+class ScanFile:
+    """A CT scan that stays in its file: its header is read and checked, its voxels come part by part.
+
+    A NIfTI file or a DICOM series of any length so takes the memory of a few slices; NRRD and MetaImage are held whole.
+
+    Attributes:
+        grid, file_grid, name, path: as of a `Scan`.
+        warnings: as of a `Scan`; all of them when the voxels have been read.
+    """
+
+    def __init__(self, path: Path, stored: Stored) -> None:
+        self._stored = stored
+        self._of_grid = _check_grid(stored.grid)
+        self.grid = stored.grid.canonical()
+        self.file_grid = stored.grid
+        self.name = scan_name(path)
+        self.path = path
+        self.warnings: tuple[str, ...] = (*stored.warnings, *self._of_grid)
+
+    @property
+    def voxels(self) -> int:
+        """How many it has."""
+        return prod(self.grid.shape)
+
+    def slabs(self) -> Iterator[Slab]:
+        """The voxels, in slabs that adjoin each other and come one after the other from one end of the scan or from
+        the other; while one is worked on, the next is read.
+
+        Raises:
+            ScanError: the voxels are damaged or cannot be used safely; what only all of them tell, after the last slab.
+        """
+        rows, columns, slices = self.file_grid.shape
+        return self._read(max(1, min(_SLAB_VOXELS // (rows * columns), slices)))
+
+    def read(self) -> Scan:
+        """All of it.
+
+        Raises:
+            ScanError: as `slabs`.
+        """
+        (slab,) = self._read(self.file_grid.shape[2])
+        return Scan(slab.array, self.grid, self.file_grid, self.name, self.path, self.warnings)
+
+    def _read(self, thickness: int) -> Iterator[Slab]:
+        turn, seen = self.file_grid.reorientation(), _Values()
+        axis, taken = turn.axes.index(2), 0
+        with _os_errors():
+            for stored in _ahead(self._stored.slabs(thickness)):
+                seen.add(stored)
+                array = turn.apply(stored)
+                taken += array.shape[axis]
+                first = self.grid.shape[axis] - taken if turn.flips[axis] else taken - array.shape[axis]
+                yield Slab(array, axis, first)
+        self.warnings = (*self._stored.warnings, *self._of_grid, *seen.verdict())
+
+
+def open_scan(path: str | Path) -> ScanFile:
+    """Open a CT scan: NIfTI, NRRD, MetaImage, a folder with one DICOM series, or one file of a series.
+
+    Raises:
+        ScanError: there is no such file, it is no scan, or its header is damaged; `code` says which.
+        GeometryError: ``E_AFFINE``, its voxels have no usable relation to millimetres.
+    """
+    path = Path(path)
+    with _os_errors():
+        return ScanFile(path, _open(path))
+
+
 def read_scan(path: str | Path) -> Scan:
     """Read a CT scan: NIfTI, NRRD, MetaImage, a folder with one DICOM series, or one file of a series.
 
@@ -55,20 +150,7 @@ def read_scan(path: str | Path) -> Scan:
         ScanError: there is no such file, it is no scan, damaged, or cannot be used safely; `code` says which.
         GeometryError: ``E_AFFINE``, its voxels have no usable relation to millimetres.
     """
-    path = Path(path)
-    try:
-        stored = _read(path)
-    except OSError as error:
-        raise ScanError("E_UNREADABLE", f"cannot be opened: {error.strerror or error}") from error
-    warnings = [*stored.warnings, *_check_grid(stored.grid), *_check_values(stored.array)]
-    return Scan(
-        array=stored.grid.reorientation().apply(stored.array),
-        grid=stored.grid.canonical(),
-        file_grid=stored.grid,
-        name=scan_name(path),
-        path=path,
-        warnings=tuple(warnings),
-    )
+    return open_scan(path).read()
 
 
 def read_grid(path: str | Path) -> Grid:
@@ -92,7 +174,7 @@ def scan_name(path: Path) -> str:
     return path.resolve().name
 
 
-def _read(path: Path) -> Stored:
+def _open(path: Path) -> Stored:
     if not path.exists():
         raise ScanError("E_NO_SCAN", "there is no such file or folder")
     if path.is_dir():
@@ -123,23 +205,57 @@ def _check_grid(grid: Grid) -> list[str]:
     return []
 
 
-def _check_values(array: NDArray[Any]) -> list[str]:
-    """Refuse what cannot be HU; replace what is no number, in place."""
-    warnings = []
-    low, high = float(array.min()), float(array.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        broken = ~np.isfinite(array)
-        share = float(broken.mean())
-        if share > 0.01:
-            raise ScanError("E_NONFINITE", f"{100 * share:.1f} % of the voxels are no number, at most 1 % may be")
-        array[broken] = _AIR_HU
-        warnings.append(f"W_NONFINITE: {int(broken.sum()):,} voxels were no number and became {_AIR_HU} HU")
+class _Values:
+    """What the voxels of a scan are, seen slab by slab: can they be HU?"""
+
+    def __init__(self) -> None:
+        self._low, self._high, self._count, self._broken = np.inf, -np.inf, 0, 0
+
+    def add(self, array: NDArray[Any]) -> None:
+        """Look at some voxels; replace those that are no number, in place."""
         low, high = float(array.min()), float(array.max())
-    if low == high:
-        raise ScanError("E_CONSTANT", f"every voxel is {low:g}")
-    # A tight crop may hold no air at all, so only a scale that leaves no room for bone is refused.
-    if low > -200 and high <= 255:
-        raise ScanError("E_NOT_HU", f"voxels range from {low:g} to {high:g}: not Hounsfield units")
-    if low >= 0:
-        warnings.append(f"W_NOT_HU: no voxel is below 0 HU (range {low:g} to {high:g}); is an offset missing?")
-    return warnings
+        if not (np.isfinite(low) and np.isfinite(high)):
+            broken = ~np.isfinite(array)
+            array[broken] = _AIR_HU
+            self._broken += int(broken.sum())
+            low, high = float(array.min()), float(array.max())
+        self._low, self._high, self._count = min(self._low, low), max(self._high, high), self._count + array.size
+
+    def verdict(self) -> list[str]:
+        """Warnings about all voxels that were added.
+
+        Raises:
+            ScanError: they cannot be HU.
+        """
+        warnings = []
+        if self._broken > 0.01 * self._count:
+            share = self._broken / self._count
+            raise ScanError("E_NONFINITE", f"{100 * share:.1f} % of the voxels are no number, at most 1 % may be")
+        if self._broken:
+            warnings.append(f"W_NONFINITE: {self._broken:,} voxels were no number and became {_AIR_HU} HU")
+        low, high = self._low, self._high
+        if low == high:
+            raise ScanError("E_CONSTANT", f"every voxel is {low:g}")
+        # A tight crop may hold no air at all, so only a scale that leaves no room for bone is refused.
+        if low > -200 and high <= 255:
+            raise ScanError("E_NOT_HU", f"voxels range from {low:g} to {high:g}: not Hounsfield units")
+        if low >= 0:
+            warnings.append(f"W_NOT_HU: no voxel is below 0 HU (range {low:g} to {high:g}); is an offset missing?")
+        return warnings
+
+
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items; while one is worked on, a thread makes the next."""
+    with ThreadPoolExecutor(1, "spinefinder-read") as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
+
+
+@contextmanager
+def _os_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ScanError("E_UNREADABLE", f"cannot be opened: {error.strerror or error}") from error

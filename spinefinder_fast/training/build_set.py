@@ -259,7 +259,7 @@ def _spl(folder: Path, finest_mm: float) -> tuple[NDArray[Any], dict[str, int], 
 def _read_labels(path: Path) -> Scan:
     # The front door refuses what cannot be HU, and label maps cannot; what it builds on reads them.
     stored = read_nifti(path) if path.name.endswith(".nii.gz") else read_itk(path)
-    array = stored.grid.reorientation().apply(stored.array)
+    array = stored.grid.reorientation().apply(stored.read())
     return Scan(array, stored.grid.canonical(), stored.grid, path.name, path)
 
 

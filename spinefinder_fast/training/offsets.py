@@ -65,7 +65,7 @@ class Offsets:
         scan = read_scan(entry.scan)
         found = find_spine(scan, model)
         volume, mask = found.volume, found.mask
-        along = profile(identify(volume, mask, model, strip=True), mask, volume, scan)
+        along = profile(identify(volume, mask, model, strip=True), mask, volume)
         truth = read_centroids(entry.centroids, scan.file_grid).vertebrae
         names = tuple(v.name for v in truth if not v.truncated)
         ends = tuple(dict.fromkeys([*names[:ENDS], *names[-ENDS:]]))

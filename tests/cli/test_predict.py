@@ -185,7 +185,7 @@ def test_an_output_that_is_a_file(command, write_scan, tmp_path):
 def test_an_output_that_may_not_be_written_is_found_out_before_the_work(command, write_scan, tmp_path, monkeypatch):
     good = write_scan(tmp_path / "good.nii.gz")
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / "out")
-    monkeypatch.setattr("spinefinder_fast.batch.read_scan", lambda path: pytest.fail("the work has begun"))
+    monkeypatch.setattr("spinefinder_fast.batch.open_scan", lambda path: pytest.fail("the work has begun"))
     done = command("predict", good, "-o", tmp_path / "out")
     assert done.code == 6
     assert "cannot be written into" in done.err

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spinefinder_fast.kernels import reference, resample_grid
+from spinefinder_fast.kernels import SlabResampler, reference, resample_grid
 from spinefinder_fast.kernels.resample import DTYPES, taps_of
 
 SIDES = st.tuples(*[st.integers(1, 17)] * 3)
@@ -35,6 +37,53 @@ def test_it_is_its_twin(case):
     assert found.flags.c_contiguous
     assert found == pytest.approx(reference.resample_grid(volume, size, step), abs=1e-3)
     assert np.array_equal(found, resample_grid(volume, size, step, threads=1))
+
+
+@settings(deadline=None, max_examples=200)
+@given(cases(), st.data())
+def test_slab_by_slab_it_is_the_same_to_the_bit(case, data):
+    volume, size, step, threads = case
+    axis = data.draw(st.integers(0, 2))
+    n = volume.shape[axis]
+    edges = [0, *sorted(data.draw(st.sets(st.integers(1, n - 1), max_size=6))), n] if n > 1 else [0, n]
+    slabs = [(a, volume.take(range(a, b), axis)) for a, b in pairwise(edges)]
+    if data.draw(st.booleans()):
+        # As a file that is stored the other way round gives them, and as views.
+        slabs = [(a, volume[tuple(slice(a, a + s.shape[i]) if i == axis else slice(None) for i in range(3))])
+                 for a, s in slabs[::-1]]  # fmt: skip
+    resampler = SlabResampler(volume.shape, size, step, axis)
+    for first, slab in slabs:
+        resampler.add(slab, first, threads=threads)
+    assert resampler.out == pytest.approx(resample_grid(volume, size, step), rel=1e-6, abs=1e-5)
+    # Sums run along the axes as they lie in memory, and where an axis of one voxel lies nobody can tell.
+    slowest = abs(volume.strides[axis]) == max(map(abs, volume.strides))
+    if min(volume.shape) > 1 and all(
+        slab.strides == volume.strides and (slowest or slab.shape[axis] > 1) for _, slab in slabs
+    ):
+        assert np.array_equal(resampler.out, resample_grid(volume, size, step))
+
+
+def test_a_slab_that_does_not_continue_the_volume_is_refused():
+    volume = np.zeros((4, 5, 9), np.int16)
+
+    def refused(*slabs: tuple[int, int]) -> None:
+        resampler = SlabResampler(volume.shape, (4, 5, 4), (1, 1, 2), 2)
+        for a, b in slabs[:-1]:
+            resampler.add(volume[..., a:b], a)
+        a, b = slabs[-1]
+        with pytest.raises(ValueError, match="does not continue a volume of shape"):
+            resampler.add(volume[..., a:b], a)
+
+    refused((2, 5))
+    refused((0, 3), (4, 6))
+    refused((0, 3), (2, 6))
+    refused((0, 3), (0, 3))
+    refused((6, 9), (2, 5))
+    refused((0, 9), (9, 9))
+    with pytest.raises(ValueError, match="does not continue"):
+        SlabResampler(volume.shape, (4, 5, 4), (1, 1, 2), 2).add(volume[:3], 0)
+    with pytest.raises(ValueError, match="does not continue"):
+        SlabResampler((4, 5, 7), (4, 5, 3), (1, 1, 2), 2).add(volume, 0)
 
 
 @settings(deadline=None, max_examples=30)

@@ -13,8 +13,9 @@ from PIL import Image
 from spinefinder_fast import anatomy
 from spinefinder_fast.geometry import Grid
 from spinefinder_fast.report import draw_spine
-from spinefinder_fast.report.picture import _VIEWS, _curve, _reformat, _spread
+from spinefinder_fast.report.picture import _VIEWS, _curve, _plane, _spread
 from spinefinder_fast.scan import Scan
+from spinefinder_fast.scan.sample import sample
 from spinefinder_fast.spine import Spine, Vertebra
 
 GRID = Grid.from_spacing((40, 50, 60), (3.0, 2.5, 4.0), (-60.0, -60.0, 0.0))
@@ -72,7 +73,9 @@ def test_the_reformat_shows_the_voxels_of_the_curve(view) -> None:
     rod = _curve(spine, world[0, 0, :, 2], np.zeros(3))
     distance = np.linalg.norm(world[..., :2] - rod[:, :2], axis=-1)
     array = np.where(distance < 6, 2000, -1000).astype(np.int16)
-    image = _reformat(scan(array=array), view, spine, (-60.0, 58.0), (-2.0, 238.0), 2.0)
+    rod_scan = scan(array=array)
+    points = _plane(rod_scan, view, spine, (-60.0, 58.0), (-2.0, 238.0), 2.0)
+    image = sample(rod_scan, points).mean(axis=0)
     heights = -2.0 + (np.arange(image.shape[0]) + 0.5) * 240.0 / image.shape[0]
     columns = -60.0 + (np.arange(image.shape[1]) + 0.5) * 118.0 / image.shape[1]
     inside = (heights > 40) & (heights < 200)

@@ -11,7 +11,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from spinefinder_fast.errors import ScanError
-from spinefinder_fast.scan import find_scans, read_scan
+from spinefinder_fast.scan import find_scans, open_scan, read, read_scan
 
 SHAPE = (6, 5, 4)  # columns, rows, slices
 SPACING = (0.8, 0.9, 2.5)
@@ -61,6 +61,16 @@ def test_a_series_is_what_simpleitk_reads(tmp_path: Path) -> None:
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image).T, scan.file_grid.reorientation().undo(scan.array))
     for voxel in ((0, 0, 0), (5, 4, 3)):
         np.testing.assert_allclose(scan.file_grid.to_lps(voxel), image.TransformIndexToPhysicalPoint(voxel), atol=1e-6)
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3])
+def test_slab_by_slab_a_series_is_the_same(tmp_path: Path, slices: int, monkeypatch) -> None:
+    write_series(tmp_path)
+    whole = read_scan(tmp_path)
+    monkeypatch.setattr(read, "_SLAB_VOXELS", slices * whole.array.shape[0] * whole.array.shape[1])
+    slabs = list(open_scan(tmp_path).slabs())
+    assert len(slabs) == -(-whole.array.shape[2] // slices) > 1
+    np.testing.assert_array_equal(np.concatenate([slab.array for slab in slabs], axis=2), whole.array)
 
 
 def test_one_file_stands_for_its_series(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 import SimpleITK as sitk
 
 from spinefinder_fast.errors import ScanError
-from spinefinder_fast.geometry import Grid
-from spinefinder_fast.scan import find_scans, read_scan, scan_name, write_nifti
+from spinefinder_fast.geometry import Grid, Reorientation
+from spinefinder_fast.scan import find_scans, open_scan, read, read_scan, scan_name, write_nifti
+from spinefinder_fast.scan.sample import sample
+from spinefinder_fast.volume import resample, resample_slabs
 
 SHAPE = (6, 5, 4)
 
@@ -68,6 +71,89 @@ def test_values_that_cannot_be_hu(tmp_path: Path) -> None:
     assert "0 to 255" in reason((255 * spread).astype(np.uint8))
     assert "E_CONSTANT" in reason(np.full(SHAPE, -1000, np.int16))
     assert "E_NONFINITE" in reason(np.where(spread > 0.97, np.nan, hu()).astype(np.float32))
+
+
+TURNS = [(axes, flips) for axes in permutations(range(3)) for flips in product((False, True), repeat=3)]
+
+
+@pytest.fixture(params=[1, 2, 3, 1000])
+def slab_slices(request, monkeypatch) -> int:
+    """So many of a file's slices in a slab."""
+    monkeypatch.setattr(read, "_SLAB_VOXELS", request.param * SHAPE[0] * SHAPE[1])
+    return request.param
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd"])
+def test_slab_by_slab_it_is_the_same_scan(tmp_path: Path, ending: str, slab_slices: int) -> None:
+    path = tmp_path / f"a{ending}"
+    sitk.WriteImage(sitk_image(hu()), str(path))
+    whole, opened = read_scan(path), open_scan(path)
+    for _ in range(2):  # a file may be read again
+        slabs = list(opened.slabs())
+        assert len(slabs) == max(1, -(-SHAPE[2] // slab_slices))
+        found = np.zeros_like(whole.array)
+        for slab in slabs:
+            part = [slice(None)] * 3
+            part[slab.axis] = slice(slab.first, slab.first + slab.array.shape[slab.axis])
+            found[tuple(part)] = slab.array
+        np.testing.assert_array_equal(found, whole.array)
+    assert (opened.voxels, opened.name, opened.warnings) == (whole.array.size, whole.name, whole.warnings)
+
+
+@pytest.mark.parametrize(("axes", "flips"), TURNS)
+def test_however_it_is_stored_slabs_give_the_volume_and_the_values_of_the_whole(tmp_path, axes, flips, monkeypatch):
+    monkeypatch.setattr(read, "_SLAB_VOXELS", 100)
+    canonical = Grid.from_spacing((9, 11, 13), (1.1, 0.9, 1.7))
+    turn = Reorientation(axes, flips)
+    array = np.random.default_rng(0).integers(-1000, 1500, canonical.shape, np.int16)
+    affine = np.eye(4)
+    affine[:3, :3] = turned = np.zeros((3, 3))
+    for world, (axis, flip) in enumerate(zip(axes, flips, strict=True)):
+        turned[world, axis] = canonical.spacing_mm[world] * (-1 if flip else 1)
+    affine[:3, :3] = turned
+    stored = np.ascontiguousarray(turn.undo(array))
+    write_nifti(tmp_path / "a.nii", stored, Grid(stored.shape, affine))
+    scan, opened = read_scan(tmp_path / "a.nii"), open_scan(tmp_path / "a.nii")
+    np.testing.assert_array_equal(scan.array, array)
+    for spacing, volume in zip((1.0, 2.3), resample_slabs(opened.slabs(), opened.grid, (1.0, 2.3)), strict=True):
+        want = resample(scan, spacing)
+        np.testing.assert_array_equal(volume.array, want.array)
+        np.testing.assert_array_equal(volume.grid.affine, want.grid.affine)
+    points = scan.grid.to_lps(np.random.default_rng(1).uniform(-1, 13, (3, 400, 3)))
+    np.testing.assert_allclose(sample(opened, points), sample(scan, points), atol=1e-3)
+    assert (sample(scan, points) > -1000).mean() > 0.2  # there was something to see
+
+
+def test_what_only_all_slabs_tell_is_told_after_the_last(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(read, "_SLAB_VOXELS", 1)
+    spoilt = hu().astype(np.float32)
+    spoilt[3, 2, 1] = np.nan
+    write_nifti(tmp_path / "a.nii", spoilt, Grid.from_spacing(SHAPE))
+    opened = open_scan(tmp_path / "a.nii")
+    assert opened.warnings == ()
+    slabs = list(opened.slabs())
+    assert slabs[1].array[3, 2, 0] == -1024
+    assert "W_NONFINITE: 1 voxels" in opened.warnings[0]
+    spoilt[:2, 0, 0] = np.nan
+    write_nifti(tmp_path / "a.nii", spoilt, Grid.from_spacing(SHAPE))
+    slabs = iter(open_scan(tmp_path / "a.nii").slabs())
+    for _ in range(SHAPE[2]):
+        next(slabs)
+    with pytest.raises(ScanError, match=r"E_NONFINITE\] 2.5 %"):
+        next(slabs)
+
+
+def test_a_file_that_is_cut_or_gone_when_it_is_read(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(read, "_SLAB_VOXELS", 1)
+    path = tmp_path / "a.nii"
+    write_nifti(path, hu(), Grid.from_spacing(SHAPE))
+    content, opened = path.read_bytes(), open_scan(path)
+    path.write_bytes(content[:-1])
+    with pytest.raises(ScanError, match="E_TRUNCATED"):
+        list(opened.slabs())
+    path.unlink()
+    with pytest.raises(ScanError, match="E_UNREADABLE"):
+        opened.read()
 
 
 def test_a_crop_without_air_is_a_scan(tmp_path: Path) -> None:
