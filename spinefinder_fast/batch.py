@@ -202,8 +202,9 @@ class _Job:
             status, message = self._fault or ("failed", "[E_INTERNAL] no result")
             return ScanResult(self._name, status, (), seconds, message, stages)
         warnings = self.spine.warnings if len(self.spine) else (*self.spine.warnings, "no vertebra found")
-        laps = {k: v for k, v in self.spine.details["seconds"].items() if k != "load"}
-        stages = {"load": stages["load"], **laps, "write": stages["write"]}
+        laps = dict(self.spine.details["seconds"])
+        # A scan that stayed in its file was read while it was located.
+        stages = {"load": stages["load"] + laps.pop("load", 0.0), **laps, "write": stages["write"]}
         status, message = ("ok_warn", "; ".join(warnings)) if warnings else ("ok", "")
         return ScanResult(self._name, status, self.spine.names, seconds, message, stages)
 

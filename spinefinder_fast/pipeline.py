@@ -33,7 +33,7 @@ def locate(scan: str | Path | ScanFile | Scan, model: Model | None = None, *, pr
 
     Args:
         scan: a NIfTI, NRRD or MHA file, a folder of one DICOM series, or one already opened or read. Of a file only a
-            few slices are in memory at once.
+            few slices are in memory at once, but for the first one without a `model`: it is read while that is loaded.
         model: from `load_model`; None for the weights of the package, loaded once and kept, in the precision that goes
             with the procedure.
         procedure: how the networks are run and their votes counted.
@@ -52,7 +52,7 @@ def locate(scan: str | Path | ScanFile | Scan, model: Model | None = None, *, pr
         loading = pool.submit(lambda: model or _default_model(procedure.precision))
         if isinstance(scan, str | Path):
             scan = open_scan(scan)
-        if isinstance(scan, ScanFile) and scan.voxels <= LARGE_VOXELS and not loading.done():
+        if model is None and isinstance(scan, ScanFile) and scan.voxels <= LARGE_VOXELS and not loading.done():
             # The first time, the scan is read while the networks are compiled.
             scan = scan.read()
         loaded = loading.result()

@@ -243,7 +243,9 @@ def test_two_scans_are_located_side_by_side(scans, tmp_path, monkeypatch):
 def test_a_large_scan_stays_in_its_file_and_its_results_are_the_same(scans, tmp_path, monkeypatch):
     def files(folder):
         found = list(predict_batch(scans[:1], tmp_path / folder, true_model(4.0), label_map=True))
-        assert found[0][1].names
+        result, spine = found[0]
+        assert spine.names
+        assert result.stages["load"] > spine.details["seconds"]["load"]
         return {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()}
 
     held = files("held")

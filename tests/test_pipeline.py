@@ -101,7 +101,6 @@ def test_a_scan_in_its_file_gives_what_the_scan_gives(tmp_path, monkeypatch):
     model = true_model(2.0)
     whole = locate(read_scan(tmp_path / "a.nii.gz"), model)
     monkeypatch.setattr(ScanFile, "read", lambda self: pytest.fail("it was held"))
-    monkeypatch.setattr(pipeline, "LARGE_VOXELS", 0)
     for given in (tmp_path / "a.nii.gz", str(tmp_path / "a.nii.gz"), open_scan(tmp_path / "a.nii.gz")):
         found = locate(given, model)
         assert (found.vertebrae, found.warnings, found.source) == (whole.vertebrae, whole.warnings, whole.source)

@@ -100,18 +100,6 @@ def read_nifti(path: Path) -> Stored:
     return Stored(grid, slabs, warnings)
 
 
-def read_nifti_grid(path: Path) -> Grid:
-    """The grid of a NIfTI file, from its header alone.
-
-    Raises:
-        ScanError, GeometryError: as `read_nifti`.
-    """
-    with path.open("rb") as file:
-        start, _, _ = _begin(file)
-    header, order = _header(start)
-    return _grid(header, _layout(header, order)[0])[0]
-
-
 def write_nifti(path: Path, array: NDArray[Any], grid: Grid) -> None:
     """Write a NIfTI-1 file, gzipped if `path` ends in ``.gz``, with sform and qform set.
 

@@ -19,7 +19,7 @@ from spinefinder_fast.errors import ScanError
 from spinefinder_fast.geometry import Grid
 from spinefinder_fast.scan.dicom import is_dicom, read_dicom
 from spinefinder_fast.scan.itk_image import read_itk
-from spinefinder_fast.scan.nifti import read_nifti, read_nifti_grid
+from spinefinder_fast.scan.nifti import read_nifti
 from spinefinder_fast.scan.stored import Stored
 
 NIFTI_ENDINGS: Final = (".nii.gz", ".nii")
@@ -154,15 +154,12 @@ def read_scan(path: str | Path) -> Scan:
 
 
 def read_grid(path: str | Path) -> Grid:
-    """The grid of the scan FILE at `path` (`Scan.file_grid`); of a NIfTI file without reading its voxels.
+    """The grid of the scan at `path` (`Scan.file_grid`), without its voxels.
 
     Raises:
-        ScanError, GeometryError: as `read_scan`.
+        ScanError, GeometryError: as `open_scan`.
     """
-    path = Path(path)
-    if path.name.lower().endswith(NIFTI_ENDINGS) and path.is_file():
-        return read_nifti_grid(path)
-    return read_scan(path).file_grid
+    return open_scan(path).file_grid
 
 
 def scan_name(path: Path) -> str:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from spinefinder_fast.errors import GeometryError, ScanError
 from spinefinder_fast.geometry import Grid, ras_from_lps
-from spinefinder_fast.scan import read_grid, read_scan, write_nifti
+from spinefinder_fast.scan import read_scan, write_nifti
 
 SHAPE = (5, 7, 9)
 LANDMARKS = [(1, 2, 3), (4, 0, 8), (0, 6, 1)]
@@ -87,11 +87,6 @@ def test_the_array_is_a_view_of_int16(scan_file: Path) -> None:
     assert scan.array.dtype == np.int16
     assert not scan.array.flags.owndata
     assert (scan.name, scan.path, scan.warnings) == ("case_ct", scan_file, ())
-
-
-def test_the_grid_alone(scan_file: Path) -> None:
-    np.testing.assert_array_equal(read_grid(scan_file).affine, read_scan(scan_file).file_grid.affine)
-    assert read_grid(scan_file).shape == SHAPE
 
 
 @pytest.mark.parametrize("dtype", ["i2", "i4", "i8", "u2", "f4", "f8", ">i2", ">f4", "i1"])

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from spinefinder_fast.errors import ScanError
 from spinefinder_fast.geometry import Grid, Reorientation
-from spinefinder_fast.scan import find_scans, open_scan, read, read_scan, scan_name, write_nifti
+from spinefinder_fast.scan import find_scans, open_scan, read, read_grid, read_scan, scan_name, write_nifti
 from spinefinder_fast.scan.sample import sample
 from spinefinder_fast.volume import resample, resample_slabs
 
@@ -122,6 +122,14 @@ def test_however_it_is_stored_slabs_give_the_volume_and_the_values_of_the_whole(
     points = scan.grid.to_lps(np.random.default_rng(1).uniform(-1, 13, (3, 400, 3)))
     np.testing.assert_allclose(sample(opened, points), sample(scan, points), atol=1e-3)
     assert (sample(scan, points) > -1000).mean() > 0.2  # there was something to see
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
+def test_the_grid_alone(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    sitk.WriteImage(sitk_image(hu()), str(path))
+    np.testing.assert_array_equal(read_grid(path).affine, read_scan(path).file_grid.affine)
+    assert read_grid(path).shape == SHAPE
 
 
 def test_what_only_all_slabs_tell_is_told_after_the_last(tmp_path: Path, monkeypatch) -> None:
