@@ -62,8 +62,8 @@ C1, C2, C7, T1, T12, L1, L5, S1, S2 = (_level(n) for n in ("C1", "C2", "C7", "T1
 
 _SIDES = (1.0, -1.0)
 
-_DENS_TIP = np.array([0.0, -1.5, 19.8])
-"""From the centroid of C2, in its own frame, mm."""
+_DENS_TIP = np.array([0.0, -7.5, 7.5])
+"""From the centroid of C1, in its own frame, mm: the ligaments of the atlas hold it there. Of three necks."""
 
 WALL_VOXELS = 0.85
 """Thinnest painted wall, in voxels: a thinner one would be gravel. `image.render` makes up for the difference."""
@@ -104,6 +104,9 @@ def paint_person(
     if vertebrae:
         _spine(canvas, person)
     _canal(canvas, person)
+    if vertebrae:
+        # The canal gives way to the dens, which with the arch before it is the densest bone of the neck.
+        _bone(canvas, [_dens(canvas, person), *_atlas(canvas, person)], 2.6)
     for run in (screws, *person.findings.screws):
         _screws(canvas, person, run)
     for i in sorted(person.findings.cages):
@@ -177,7 +180,7 @@ def _body_centre(person: Person, i: int) -> Array:
 
 def _canal_centre(person: Person, i: int) -> Array:
     if i == C1:
-        return np.array([0.0, 6.0, 0.0]) * person.size
+        return np.array([0.0, 7.5, 0.0]) * person.size
     _, depth, _ = _body_size(person, i)
     return np.array([0.0, 0.86 * depth + person.size * float(st.CANAL_RADIUS_MM[person.kinds[i]]), 0.0])
 
@@ -204,7 +207,7 @@ def outreach(person: Person, i: int) -> Array:
     points = np.concatenate([corners, [tip, tip * [-1, 1, 1], _spinous(person, i)[1]]])
     points = _body_centre(person, i) + points @ person.frames[i].T
     if i == C2:
-        points = np.concatenate([points, [person.centroids[i] + person.size * person.frames[i] @ _DENS_TIP]])
+        points = np.concatenate([points, [_dens_tip(person)]])
     return np.asarray(points)
 
 
@@ -352,11 +355,16 @@ def _bone(canvas: Canvas, parts: Parts, wall_mm: float = 1.2) -> None:
 
 def _head(canvas: Canvas, person: Person) -> None:
     s = person.size
+    # Heads differ in shape, in how they are held, and in how their base slopes. From a stream of its own: nothing else
+    # that is drawn of a person depends on it.
+    rng = np.random.default_rng((person.seed, 2))
     up = person.frames[C1][:, 2] + np.array([0, 0, 1.2])
+    up = up / np.linalg.norm(up) + np.array([0, np.tan(rng.normal(0, 0.12)), 0])
     up /= np.linalg.norm(up)
     left = np.cross((0.0, 1.0, 0.0), up)
     left /= np.linalg.norm(left)
     frame = np.column_stack([left, np.cross(up, left), up])
+    wide, long, high = rng.normal(1, 0.05, 3)
 
     def at(x: float, y: float, z: float) -> Array:
         return np.asarray(person.centroids[C1] + s * (frame @ np.array([x, y, z])))
@@ -364,9 +372,14 @@ def _head(canvas: Canvas, person: Person) -> None:
     def blob(centre: Sequence[float], radii: Sequence[float]) -> Solid | None:
         return canvas.ellipsoid(at(*centre), [r * s for r in radii], frame)
 
-    skull = (0, -10, 82)
-    shapes = (
-        (skull, (79, 98, 79)),
+    # The base of the skull: the foramen magnum from the basion, some 6 mm above the dens, to the opisthion; in front
+    # of it the clivus climbs to the sphenoid, on which the floor of the brain goes on to the front.
+    basion, opisthion = (rng.normal(-10, 1.5), rng.normal(14.5, 2.0)), rng.normal(25, 2.5)
+    saddle = (rng.normal(-33, 4), rng.normal(46, 4))
+    vault = np.array([72 * wide, 92 * long, 74 * high])
+    skull = (0, -10, 8 + vault[2])
+    shapes: tuple[tuple[Sequence[float], Sequence[float]], ...] = (
+        (skull, vault + [7, 6, 5]),
         ((0, -62, 18), (62, 58, 72)),  # face
         ((0, -72, -26), (52, 46, 36)),  # chin
         ((0, -34, -42), (44, 52, 40)),  # throat
@@ -376,27 +389,37 @@ def _head(canvas: Canvas, person: Person) -> None:
         heads = [blob(centre, [r - thinner for r in radii]) for centre, radii in shapes]
         for under in (Tissue.AIR, Tissue.SKIN, Tissue.FAT):
             canvas.paint(heads, tissue, only=under)
-    bones: Parts = [blob((0, -42, 14), (40, 34, 9)), blob((0, -82, 12), (29, 24, 13))]
+    canvas.paint(blob(skull, vault), Tissue.CORTICAL)
+    canvas.paint(blob(skull, vault - 6), Tissue.BRAIN)
+    # Below the front of the brain lies the face.
+    face = [blob((0, -66, 26), (46, 48, 27)), blob((0, -33, 14), (24, 24, 15))]
+    for under in (Tissue.CORTICAL, Tissue.BRAIN):
+        canvas.paint(face, Tissue.MUSCLE, only=under)
+    floor = canvas.capsule(at(0, *saddle), at(0, -100, saddle[1] + 8), 2.6 * s, frame=frame, stretch=(13, 1, 1))
+    canvas.paint(floor, Tissue.CORTICAL)
+    canvas.paint(blob((0, 0.5 * (basion[0] + opisthion), 10), (15, 0.5 * (opisthion - basion[0]), 12)), Tissue.CANAL)
+    clivus = canvas.capsule(at(0, *basion), at(0, *saddle), 3.0 * s, 7.5 * s, frame=frame, stretch=(2.2, 1, 1))
+    bones: Parts = [clivus, blob((0, -82, 12), (29, 24, 13))]
     for x in _SIDES:
         bones += [
-            canvas.capsule(at(x * 17, -3, 9), at(x * 19, -2, 16), 7 * s),
-            blob((x * 50, -4, 10), (13, 15, 16)),
+            canvas.capsule(at(x * 17, -3, 9), at(x * 20, -2, 17), 7 * s),  # condyle
+            canvas.capsule(at(x * 18, -10, 17), at(x * 48, -10, 22), 7 * s),  # petrous bone
+            blob((x * 52, 4, 8), (12, 14, 18)),  # mastoid
             blob((x * 48, -72, 30), (14, 20, 9)),
         ]
-    brain = blob(skull, (66, 86, 68))
-    canvas.paint(blob(skull, (72, 92, 74)), Tissue.CORTICAL)
     _bone(canvas, bones, 2.0)
-    canvas.paint(brain, Tissue.BRAIN)
     for x in _SIDES:
         jaw = [at(x * 50, -28, 14), at(x * 47, -38, -22), at(x * 35, -72, -38), at(x * 14, -98, -42), at(0, -103, -42)]
         _bone(canvas, list(canvas.tube(jaw, 5.0 * s, stretch=(1, 1, 1.7))), 2.0)
         teeth = [at(x * 26, -72, -12), at(x * 20, -92, -14), at(0, -102, -14)]
         canvas.paint(canvas.tube(teeth, 4.5 * s, stretch=(1, 1, 1.9)), Tissue.TOOTH)
-        canvas.paint(blob((x * 48, 0, 8), (6, 6, 8)), Tissue.GAS)
+        # Air in the mastoid and in the ear.
+        canvas.paint([blob((x * 53, 0, 10), (7, 8, 10)), blob((x * 50, -14, 20), (9, 4, 4))], Tissue.GAS)
     canvas.paint(blob((0, -70, -14), (20, 26, 18)), Tissue.MUSCLE)
-    canvas.paint(
-        [blob((0, -80, 40), (10, 34, 18)), blob((0, -40, 8), (9, 8, 16)), blob((0, -82, 3), (16, 18, 3))], Tissue.GAS
-    )
+    nose: Parts = [blob((0, -80, 34), (10, 34, 17)), blob((0, -34, 12), (11, 8, 14)), blob((0, -82, 3), (16, 18, 3))]
+    if rng.random() < 0.7:  # the sphenoid sinus
+        nose.append(blob((0, saddle[0] - 13, saddle[1] - 6), (11, 9, 8)))
+    canvas.paint(nose, Tissue.GAS)
     for x in _SIDES:
         canvas.paint(blob((x * 30, -82, 32), (13, 16, 14)), Tissue.GAS)
 
@@ -614,11 +637,10 @@ def _spine(canvas: Canvas, person: Person) -> None:
     for i in range(s1 + 1, C1, -1):
         parts = _posterior(canvas, person, i)
         if i == C2:
-            parts += _dens(canvas, person)
+            parts += _shoulders_of_axis(canvas, person)
         if i >= s1:
             parts += _sacral_parts(canvas, person, i)
         _vertebra(canvas, person, i, parts)
-    _bone(canvas, _atlas(canvas, person), 1.3)
     for i in sorted(person.findings.fused):
         _fusion(canvas, person, i)
     _spurs(canvas, person)
@@ -797,13 +819,19 @@ def _posterior(canvas: Canvas, person: Person, i: int) -> Parts:
     return parts
 
 
-def _dens(canvas: Canvas, person: Person) -> Parts:
-    s, centre, frame = person.size, person.centroids[1], person.frames[1]
-    parts: Parts = [canvas.capsule(centre, centre + frame @ (s * (_DENS_TIP - [0, 0, 4.8])), 5.8 * s, 4.8 * s)]
-    for x in _SIDES:
-        shoulder = s * np.array([x * 15.0, 1.0, 3.0])
-        parts.append(canvas.ellipsoid(centre + frame @ shoulder, [9 * s, 9 * s, 5 * s], frame))
-    return parts
+def _dens_tip(person: Person) -> Array:
+    return np.asarray(person.centroids[C1] + person.size * person.frames[C1] @ _DENS_TIP)
+
+
+def _dens(canvas: Canvas, person: Person) -> Solid | None:
+    s, foot, tip = person.size, person.centroids[C2], _dens_tip(person)
+    return canvas.capsule(foot, tip + 5.0 * s * (foot - tip) / np.linalg.norm(foot - tip), 6.2 * s, 5.0 * s)
+
+
+def _shoulders_of_axis(canvas: Canvas, person: Person) -> Parts:
+    s, centre, frame = person.size, person.centroids[C2], person.frames[C2]
+    places = [centre + frame @ (s * np.array([x * 15.0, 1.0, 3.0])) for x in _SIDES]
+    return [canvas.ellipsoid(place, [9 * s, 9 * s, 5 * s], frame) for place in places]
 
 
 def _atlas(canvas: Canvas, person: Person) -> Parts:
@@ -816,7 +844,7 @@ def _atlas(canvas: Canvas, person: Person) -> Parts:
     for x in _SIDES:
         parts += tube([(x * 19, -4, -4), (x * 21, -3, 5)], 8.0)
         parts += tube([(x * 16, -8, 0), (x * 8, -13, 0), (0, -14.5, 0)], 3.6)
-        parts += tube([(x * 21, 3, 0), (x * 19, 14, 0), (x * 10, 22, 0), (0, 25, 0)], 3.2)
+        parts += tube([(x * 21, 3, 0), (x * 18, 11, 0), (x * 10, 18, 0), (0, 20.5, 0)], 3.2)
         parts += tube([(x * 24, -2, 0), (x * 38, 0, -1)], 4.0)
     return parts
 

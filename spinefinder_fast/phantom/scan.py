@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +96,7 @@ def random_phantom(
     spacing_mm: float | tuple[float, float, float] = 2.0,
     *,
     max_voxels: int = 8_000_000,
+    region: str | None = None,
     without: Collection[str] = (),
 ) -> Phantom:
     """A scan for training: any part of any spine, tight or wide, of any person, on any scanner.
@@ -106,6 +108,8 @@ def random_phantom(
         rng: source of randomness.
         spacing_mm: distance of voxel centres along x, y, z.
         max_voxels: the field of view is narrowed, then shortened, until it holds no more.
+        region: what is shown, one of `REGIONS`; None is any of them as often as it is scanned, and now and then any
+            row of vertebrae.
         without: ingredients to leave out: ``"variants"``, ``"narrow fields of view"``, or any of `image.WITHOUT`.
     """
     step = np.broadcast_to(np.asarray(spacing_mm, np.float64), 3)
@@ -113,7 +117,7 @@ def random_phantom(
     # From a stream of its own: what befalls the spine changes nothing else that is drawn.
     if "variants" not in without:
         person = vary(person, np.random.default_rng((person.seed, 1)))
-    top, bottom = (person.index(level) for level in _draw_levels(rng))
+    top, bottom = (person.index(level) for level in _draw_levels(rng, region))
     z = person.centroids[:, 2]
     high = z[top] + rng.uniform(-8, 40) if top else z[0] + rng.uniform(5, 150)
     low = z[bottom] - (rng.uniform(-8, 40) if person.kinds[bottom] < 25 else rng.uniform(-8, 70))
@@ -151,23 +155,27 @@ def random_phantom(
     return _scan(person, box_low, box_high, step, rng, look, table=table, screws=screws)
 
 
-def _draw_levels(rng: np.random.Generator) -> tuple[int, int]:
-    # What is scanned in practice, and now and then anything.
-    kinds = {
-        "head": ((0, 0), (2, 5)),
-        "neck": ((0, 2), (5, 10)),
-        "chest": ((3, 8), (16, 21)),
-        "abdomen": ((14, 18), (23, 25)),
-        "lumbar": ((17, 20), (23, 25)),
-        "trunk": ((3, 8), (23, 25)),
-        "whole": ((0, 2), (23, 25)),
-    }
-    kind = rng.choice([*kinds, "any"], p=[0.06, 0.16, 0.24, 0.12, 0.1, 0.12, 0.03, 0.17])
+REGIONS: Final = {
+    "head": ((0, 0), (2, 5)),
+    "neck": ((0, 2), (5, 10)),
+    "chest": ((3, 8), (16, 21)),
+    "abdomen": ((14, 18), (23, 25)),
+    "lumbar": ((17, 20), (23, 25)),
+    "trunk": ((3, 8), (23, 25)),
+    "whole": ((0, 2), (23, 25)),
+}
+"""What is scanned in practice: between which levels, from 0 = C1, its uppermost and its lowest vertebra lie."""
+
+
+def _draw_levels(rng: np.random.Generator, region: str | None) -> tuple[int, int]:
+    kind = str(region or rng.choice([*REGIONS, "any"], p=[0.06, 0.16, 0.24, 0.12, 0.1, 0.12, 0.03, 0.17]))
     if kind == "any":
         count = int(rng.integers(2, 13))
         top = int(rng.integers(0, 26 - count + 1))
         return top, top + count - 1
-    (top, top_last), (bottom, bottom_last) = kinds[str(kind)]
+    if kind not in REGIONS:
+        raise ValueError(f"region is {kind!r}; {', '.join(REGIONS)} are known")
+    (top, top_last), (bottom, bottom_last) = REGIONS[kind]
     return int(rng.integers(top, top_last + 1)), int(rng.integers(bottom, bottom_last + 1))
 
 

@@ -57,6 +57,9 @@ SYNTHETIC, REAL = "synthetic", "real"
 INGREDIENTS: Final = ("postures", "narrow fields of view", "variants", *WITHOUT)
 """What a recipe's ``without`` may leave out, to learn what it is worth. Of a real scan's crops none is left out."""
 
+HEAD_MM: Final = 150.0
+"""As far above C1 a field of view may go."""
+
 SACRAL_BEND_DEG: Final = 28.0
 """Between the lines L5-S1 and S1-S2, seen from the side: of six people lying on their backs."""
 
@@ -80,6 +83,7 @@ def build(recipe: dict[str, Any], data: Path, output: Path, processes: int = 1) 
     work: list[tuple[Callable[..., None], str | int]] = [(_write_renders, name) for name in table["labelmaps"]]
     work += [(_write_crops, name) for name in table["real"]]
     work += [(_write_phantom, i) for i in range(table["phantoms"])]
+    work += [(_write_head, i) for i in range(table.get("heads", 0))]
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         for done in [pool.submit(write, item, table, data, output) for write, item in work]:
             done.result()
@@ -117,13 +121,23 @@ def _write_renders(name: str, table: dict[str, Any], data: Path, output: Path) -
 
 
 def _write_phantom(i: int, table: dict[str, Any], data: Path, output: Path) -> None:
+    _write_random_phantom(f"phantom_{i:03}", np.random.default_rng((table["seed"], i)), None, table, output)
+
+
+def _write_head(i: int, table: dict[str, Any], data: Path, output: Path) -> None:
+    """One more phantom, with its head in view: few of the others show one."""
+    _write_random_phantom(f"head_{i:03}", np.random.default_rng((table["seed"], 0, i)), "head", table, output)
+
+
+def _write_random_phantom(
+    name: str, rng: np.random.Generator, region: str | None, table: dict[str, Any], output: Path
+) -> None:
     # Painted no coarser than this, or thin bone would be gravel.
     fine = min(PHANTOM_MM, table["spacing_mm"])
-    rng = np.random.default_rng((table["seed"], i))
-    phantom = random_phantom(rng, spacing_mm=fine, without=table.get("without", ()))
+    phantom = random_phantom(rng, spacing_mm=fine, region=region, without=table.get("without", ()))
     _write_resampled(
         output / SYNTHETIC,
-        f"phantom_{i:03}",
+        name,
         phantom.array,
         phantom.grid,
         phantom.person,
@@ -270,7 +284,11 @@ def random_box(grid: Grid, spine: Spine, rng: np.random.Generator) -> tuple[slic
     # Of three vertebrae the outer two: long fields of view, in which levels can be told, are as likely as short ones.
     drawn = np.sort(rng.choice(len(z), min(3, len(z)), replace=False))
     first, last = int(drawn[0]), int(drawn[-1])
-    slack = rng.uniform(0, 40, 2) / grid.spacing_mm[2]
+    slack = rng.uniform(0, 40, 2)
+    # Above C1 there is the head, and most scans of it show more than its base.
+    if len(points) and spine.vertebrae[0].name == "C1" and last == len(z) - 1:
+        slack[1] = rng.uniform(0, HEAD_MM)
+    slack /= grid.spacing_mm[2]
     bounds = [(z[first] - slack[0], z[last] + slack[1])]
     for axis in (1, 0):
         if len(points) and rng.random() < 0.5:

@@ -92,3 +92,36 @@ def test_a_solid_outside_of_the_field_of_view_costs_and_paints_nothing() -> None
     assert canvas.ellipsoid((500.0, 0.0, 0.0), (5.0, 5.0, 5.0)) is None
     canvas.paint(None, Tissue.ORGAN)
     assert not canvas.tissue.any()
+
+
+@pytest.fixture(scope="module")
+def head(person: Person) -> Canvas:
+    low, high = person.centroids[0] - np.array([70, 120, 60]), person.centroids[0] + np.array([70, 110, 100])
+    shape = np.round(high - low).astype(int)
+    canvas = Canvas((shape[0], shape[1], shape[2]), (1.0, 1.0, 1.0), low, np.random.default_rng(0), bend_mm=0)
+    paint_person(canvas, person)
+    return canvas
+
+
+def beside_the_atlas(person: Person, *points: tuple[float, float, float]) -> np.ndarray:
+    return person.centroids[0] + person.size * np.array(points) @ person.frames[0].T
+
+
+def test_the_dens_stands_in_the_ring_of_the_atlas_before_the_canal(person: Person, head: Canvas) -> None:
+    dens, arches = (0, -7.5, 0), [(0, -14.5, 0), (0, 20.5, 0)]
+    assert np.isin(tissue_at(head, beside_the_atlas(person, dens, *arches)), BONE).all()
+    canal = tissue_at(head, beside_the_atlas(person, *((0, y, 0) for y in range(2, 14, 2))))
+    assert np.isin(canal, (Tissue.CANAL, Tissue.CORD)).all()
+
+
+def test_the_skull_ends_above_the_dens_and_is_open_to_the_canal(person: Person, head: Canvas) -> None:
+    # Between the tip of the dens and the clivus there is no bone: what joined them would make one vertebra of both.
+    above = tissue_at(head, beside_the_atlas(person, *((0, -7.5, z) for z in np.arange(7.0, 40.0))))
+    bone = np.isin(above, BONE)
+    assert not bone[1:4].any()
+    # The cord comes through the foramen magnum, behind the clivus.
+    through = tissue_at(head, beside_the_atlas(person, *((0, 6, z) for z in np.arange(0.0, 40.0))))
+    assert not np.isin(through, BONE).any()
+    assert through[-1] == Tissue.BRAIN
+    clivus = tissue_at(head, beside_the_atlas(person, *((0, y, z) for y in range(-45, -5) for z in range(20, 45))))
+    assert np.isin(clivus, BONE).mean() > 0.05

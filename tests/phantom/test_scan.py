@@ -109,6 +109,13 @@ def test_random_phantoms_hold_vertebrae_and_differ() -> None:
     assert len(seen) > 6
 
 
+def test_a_region_may_be_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    assert {random_phantom(rng, 5.0, region="head").spine.names[0] for _ in range(4)} == {"C1"}
+    with pytest.raises(ValueError, match="region is 'foot'; head, neck"):
+        random_phantom(rng, 5.0, region="foot")
+
+
 @pytest.mark.parametrize("names", [("L5", "L1"), ("C0", "C3"), ("T12", "L6")])
 def test_levels_that_make_no_sense_are_refused(names: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match=r"above|no vertebra"):

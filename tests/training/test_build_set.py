@@ -72,6 +72,18 @@ def test_a_field_of_view_holds_two_vertebrae_and_lies_in_the_scan():
     assert len(sizes) > 10
 
 
+def test_above_c1_a_field_of_view_shows_more_of_the_head():
+    grid, spine = Grid.from_spacing((60, 60, 200), 2.0), column(1, 2, 3, 4, 5)
+    rng = np.random.default_rng(0)
+    top = grid.to_voxel(spine.lps())[0, 2]
+    above = [2.0 * (random_box(grid, spine, rng)[2].stop - top) for _ in range(60)]
+    assert max(above) > 100
+    # And a column that does not reach C1 shows no more than the next vertebra or two.
+    spine = column(3, 4, 5, 6, 7)
+    top = grid.to_voxel(spine.lps())[0, 2]
+    assert max(2.0 * (random_box(grid, spine, rng)[2].stop - top) for _ in range(60)) < 45
+
+
 def test_a_label_map_gets_discs_and_a_body_around_it():
     grid = Grid.from_spacing((60, 60, 60), 2.0)
     labels = np.zeros(grid.shape, np.uint8)
@@ -149,6 +161,21 @@ def test_an_ingredient_is_left_out_of_phantoms(tmp_path):
     assert min(np.ptp(s.grid.to_lps([[0, 0, 0], s.grid.shape])[:, 0]) for s in noisy) < 200
     with pytest.raises(ValueError, match=r"without is \['ribs'\]; postures, narrow"):
         build({"set": {**table, "without": ["ribs"]}}, tmp_path, tmp_path / "unknown")
+
+
+def test_heads_are_phantoms_with_their_head_in_view(tmp_path):
+    build(
+        {"set": {"seed": 1, "spacing_mm": 4.0, "real": [], "labelmaps": [], "phantoms": 0, "heads": 2}},
+        tmp_path,
+        tmp_path / "set",
+    )
+    for i in range(2):
+        path = tmp_path / "set" / "synthetic" / f"head_{i:03}"
+        grid = read_scan(f"{path}_ct.nii.gz").grid
+        truth = read_centroids(f"{path}_ctd.json")
+        assert truth.names[0] == "C1"
+        assert grid.contains(truth.lps()[:1]).all()
+        assert not grid.contains(truth.lps()[8:9]).any()
 
 
 def test_a_set_that_judges_asks_only_for_what_is_in_view(tmp_path):
