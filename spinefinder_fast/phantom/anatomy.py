@@ -369,7 +369,7 @@ def _head(canvas: Canvas, person: Person) -> None:
     def at(x: float, y: float, z: float) -> Array:
         return np.asarray(person.centroids[C1] + s * (frame @ np.array([x, y, z])))
 
-    def blob(centre: Sequence[float], radii: Sequence[float]) -> Solid | None:
+    def blob(centre: Sequence[float], radii: Sequence[float] | Array) -> Solid | None:
         return canvas.ellipsoid(at(*centre), [r * s for r in radii], frame)
 
     # The base of the skull: the foramen magnum from the basion, some 6 mm above the dens, to the opisthion; in front
@@ -378,8 +378,8 @@ def _head(canvas: Canvas, person: Person) -> None:
     saddle = (rng.normal(-33, 4), rng.normal(46, 4))
     vault = np.array([72 * wide, 92 * long, 74 * high])
     skull = (0, -10, 8 + vault[2])
-    shapes: tuple[tuple[Sequence[float], Sequence[float]], ...] = (
-        (skull, vault + [7, 6, 5]),
+    shapes: tuple[tuple[Sequence[float], Sequence[float] | Array], ...] = (
+        (skull, vault + np.array([7, 6, 5])),
         ((0, -62, 18), (62, 58, 72)),  # face
         ((0, -72, -26), (52, 46, 36)),  # chin
         ((0, -34, -42), (44, 52, 40)),  # throat
