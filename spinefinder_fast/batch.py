@@ -168,7 +168,8 @@ class _Job:
             if clear:
                 self._clear()
             opened = open_scan(self._path)
-            # A large one is never held: it is read while it is located, and once more for the picture.
+            # A large one is not held (but by ITK, in NRRD and MetaImage): it is read while it is located, and once
+            # more for the picture.
             self._scan = opened if opened.voxels > LARGE_VOXELS else opened.read()
 
     def locate(self, read: Future[None], model: Model, procedure: Procedure) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from spinefinder_fast.errors import ScanError
+from spinefinder_fast.errors import GeometryError, ScanError
 from spinefinder_fast.geometry import Grid
 from spinefinder_fast.scan.itk_image import itk_modules, pixels
 from spinefinder_fast.scan.stored import Stored
@@ -71,8 +73,8 @@ def read_dicom(path: Path) -> Stored:
     """Open the series in a folder, or the series to which a file belongs; every header is read and checked.
 
     Raises:
-        ScanError: ``E_NO_SCAN``, ``E_MANY_SERIES``, ``E_MODALITY``, ``E_MULTIFRAME``, ``E_COLOUR``, ``E_TRUNCATED``,
-            ``E_MIXED_GRID``, ``E_SPACING``, ``E_ORIENTATION``, ``E_NO_POSITION``, ``E_NO_RESCALE``,
+        ScanError: ``E_NO_SCAN``, ``E_MANY_SERIES``, ``E_HEADER``, ``E_MODALITY``, ``E_MULTIFRAME``, ``E_COLOUR``,
+            ``E_TRUNCATED``, ``E_MIXED_GRID``, ``E_SPACING``, ``E_ORIENTATION``, ``E_NO_POSITION``, ``E_NO_RESCALE``,
             ``E_TOO_FEW_SLICES``, ``E_DUPLICATE_POSITION`` or ``E_GAP``; ``E_DECODE`` while the slabs are taken.
     """
     folder = path if path.is_dir() else path.parent
@@ -86,7 +88,8 @@ def read_dicom(path: Path) -> Stored:
         raise ScanError("E_MANY_SERIES", f"the folder holds {len(series)} series; name one file of one: {examples}")
     slices = series[0]
     for one in slices:
-        _check(one, slices[0])
+        with _damage_told(one.path):
+            _check(one, slices[0])
     slices, affine, warnings = _stack(slices)
     whole = all(_fits_int16(s) for s in slices)
     return Stored(
@@ -102,11 +105,27 @@ def _series_in(folder: Path) -> list[list[_Slice]]:
     groups: dict[str, list[_Slice]] = defaultdict(list)
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
         if is_dicom(path):
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+            with _damage_told(path):
+                header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+                # pydicom makes sense of a value when it is asked for, and fails then.
+                list(header)
             if "LOCALIZER" not in (header.get("ImageType") or ()):
                 groups[str(header.get("SeriesInstanceUID", ""))].append(_Slice(path, header))
     series = sorted(groups.values(), key=lambda s: s[0].path)
     return [s for s in series if s[0].header.get("Modality") == "CT"] or series
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """What pydicom and tags that make no sense raise, by whatever name, as one error that names the file."""
+    try:
+        yield
+    except (ScanError, GeometryError, OSError):
+        raise
+    except Exception as error:
+        raise ScanError(
+            "E_HEADER", f"{path.name}: the header is damaged ({type(error).__name__}); export the series again"
+        ) from error
 
 
 def _check(one: _Slice, first: _Slice) -> None:
@@ -196,7 +215,11 @@ def _decode(slices: list[_Slice], whole: bool) -> NDArray[Any]:
         try:
             reader.Update()
         except RuntimeError as error:
-            raise ScanError("E_DECODE", "ITK cannot decode the pixels of the series; a file is damaged") from error
+            if len(slices) > 1:  # one by one, so that the damaged file is named
+                for one in slices:
+                    _decode([one], whole)
+            name = slices[0].path.name if len(slices) == 1 else slices[0].path.parent.name
+            raise ScanError("E_DECODE", f"{name}: ITK cannot decode its pixels; copy it again") from error
         return pixels(itk, reader.GetOutput())
 
 

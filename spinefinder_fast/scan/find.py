@@ -58,6 +58,10 @@ def _scans_in(folder: Path, masks: bool) -> list[Path]:
     scans = [p for p in files if p.name.lower().endswith(NIFTI_ENDINGS + ITK_ENDINGS)]
     scans = [p for p in scans if not p.name.endswith(LABELMAP_SUFFIX) and (masks or not is_mask(p))]
     if any(is_dicom(p) for p in files if p not in scans):
-        series = series_in(folder)
+        try:
+            series = series_in(folder)
+        except ScanError:
+            # Whoever reads it is told what is wrong with it; what lies beside it is found.
+            return [*scans, folder]
         scans += [folder] if len(series) == 1 else [s[0] for s in series]
     return scans

@@ -123,8 +123,7 @@ class ScanFile:
         axis, taken = turn.axes.index(2), 0
         with _os_errors():
             for stored in _ahead(self._stored.slabs(thickness)):
-                seen.add(stored)
-                array = turn.apply(stored)
+                array = turn.apply(seen.add(stored))
                 taken += array.shape[axis]
                 first = self.grid.shape[axis] - taken if turn.flips[axis] else taken - array.shape[axis]
                 yield Slab(array, axis, first)
@@ -208,15 +207,19 @@ class _Values:
     def __init__(self) -> None:
         self._low, self._high, self._count, self._broken = np.inf, -np.inf, 0, 0
 
-    def add(self, array: NDArray[Any]) -> None:
-        """Look at some voxels; replace those that are no number, in place."""
+    def add(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Look at some voxels; the same ones, air where they are no number. The array itself is left as it is: a scan
+        that is held may be read twice."""
         low, high = float(array.min()), float(array.max())
+        self._count += array.size
         if not (np.isfinite(low) and np.isfinite(high)):
             broken = ~np.isfinite(array)
-            array[broken] = _AIR_HU
             self._broken += int(broken.sum())
-            low, high = float(array.min()), float(array.max())
-        self._low, self._high, self._count = min(self._low, low), max(self._high, high), self._count + array.size
+            # What is filled in says nothing about the others: one hole does not make HU of them.
+            low, high = array.min(where=~broken, initial=np.inf), array.max(where=~broken, initial=-np.inf)
+            array = np.where(broken, np.array(_AIR_HU, array.dtype), array)
+        self._low, self._high = min(self._low, float(low)), max(self._high, float(high))
+        return array
 
     def verdict(self) -> list[str]:
         """Warnings about all voxels that were added.
@@ -245,9 +248,13 @@ def _ahead(items: Iterator[T]) -> Iterator[T]:
     """The same items; while one is worked on, a thread makes the next."""
     with ThreadPoolExecutor(1, "spinefinder-read") as pool:
         coming = pool.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = pool.submit(next, items, None)
-            yield item
+        try:
+            while (item := coming.result()) is not None:
+                coming = pool.submit(next, items, None)
+                yield item
+        finally:
+            # What failed holds this frame and with it the scan, until the next collection of garbage.
+            del coming
 
 
 @contextmanager

@@ -209,3 +209,35 @@ def test_pixels_that_end_early(tmp_path: Path) -> None:
 
     with pytest.raises(ScanError, match=r"E_TRUNCATED.*8,192"):
         read_scan(write_series(tmp_path / "series", edit))
+
+
+def test_a_damaged_header_is_told_and_hides_no_other_scan(tmp_path: Path) -> None:
+    write_series(tmp_path / "good")
+    write_series(tmp_path / "bad")
+    victim = sorted((tmp_path / "bad").iterdir())[1]
+    content = victim.read_bytes()
+    rng = np.random.default_rng(0)
+    spoilt = [content[:n] for n in range(133, len(content), 29)]
+    for _ in range(150):
+        flipped = bytearray(content)
+        flipped[int(rng.integers(132, len(content)))] ^= 1 << int(rng.integers(8))
+        spoilt.append(bytes(flipped))
+    codes = set()
+    for each in spoilt:
+        victim.write_bytes(each)
+        found = find_scans([tmp_path])
+        assert tmp_path / "good" in found
+        assert any(tmp_path / "bad" in (path, path.parent) for path in found)
+        try:
+            read_scan(tmp_path / "bad")
+        except ScanError as error:
+            codes.add(error.code)
+    assert "E_HEADER" in codes
+
+
+def test_a_slice_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+    write_series(tmp_path)
+    victim = sorted(tmp_path.iterdir())[2]
+    victim.write_bytes(victim.read_bytes()[:-2])
+    with pytest.raises(ScanError, match=f"E_DECODE.*{victim.name}: ITK cannot decode"):
+        read_scan(tmp_path)

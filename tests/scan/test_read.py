@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from concurrent.futures import Future
 from itertools import permutations, product
 from pathlib import Path
 
@@ -70,6 +72,10 @@ def test_values_that_cannot_be_hu(tmp_path: Path) -> None:
     assert "E_NOT_HU" in reason(spread.astype(np.float32))
     assert "0 to 255" in reason((255 * spread).astype(np.uint8))
     assert "E_CONSTANT" in reason(np.full(SHAPE, -1000, np.int16))
+    # One voxel that is no number makes HU of none of the others.
+    for array, code in ((spread, "E_NOT_HU"), (np.full(SHAPE, 40.0), "E_CONSTANT")):
+        array[1, 1, 1] = np.nan
+        assert code in reason(array.astype(np.float32))
     assert "E_NONFINITE" in reason(np.where(spread > 0.97, np.nan, hu()).astype(np.float32))
 
 
@@ -149,6 +155,45 @@ def test_what_only_all_slabs_tell_is_told_after_the_last(tmp_path: Path, monkeyp
         next(slabs)
     with pytest.raises(ScanError, match=r"E_NONFINITE\] 2.5 %"):
         next(slabs)
+
+
+def test_a_scan_that_is_held_is_judged_alike_each_time(tmp_path: Path) -> None:
+    spoilt = hu().astype(np.float32)
+    spoilt[2, 2, 2] = np.nan
+    sitk.WriteImage(sitk_image(spoilt), str(tmp_path / "a.mha"))
+    opened = open_scan(tmp_path / "a.mha")
+    for _ in range(2):
+        assert opened.read().array.min() == -1024
+        assert "W_NONFINITE: 1 voxels" in opened.warnings[0]
+    spoilt[:4] = np.nan
+    sitk.WriteImage(sitk_image(spoilt), str(tmp_path / "a.mha"))
+    opened = open_scan(tmp_path / "a.mha")
+    for _ in range(2):
+        with pytest.raises(ScanError, match="E_NONFINITE"):
+            opened.read()
+
+
+def test_a_read_that_fails_leaves_nothing_to_collect(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii.gz"
+    write_nifti(
+        path,
+        np.random.default_rng(0).integers(-1000, 2000, (64, 64, 64)).astype(np.int16),
+        Grid.from_spacing((64, 64, 64)),
+    )
+    path.write_bytes(path.read_bytes()[:-40_000])
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ScanError, match="E_TRUNCATED") as caught:
+            read_scan(path)
+        del caught
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        assert not any(isinstance(found, Future) for found in gc.garbage)
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 def test_a_file_that_is_cut_or_gone_when_it_is_read(tmp_path: Path, monkeypatch) -> None:
