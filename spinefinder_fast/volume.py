@@ -60,6 +60,9 @@ def resample_slabs(slabs: Iterable[Slab], grid: Grid, spacings_mm: Sequence[floa
         slabs: all of them, from `ScanFile.slabs`.
         grid: of the whole scan, canonical.
         spacings_mm: of the results, mm.
+
+    Raises:
+        ValueError: slabs are missing.
     """
     sizes = [_size(grid, spacing) for spacing in spacings_mm]
     made: list[SlabResampler] = []
@@ -67,6 +70,8 @@ def resample_slabs(slabs: Iterable[Slab], grid: Grid, spacings_mm: Sequence[floa
         made = made or [SlabResampler(grid.shape, size, step, slab.axis) for size, step, _ in sizes]
         for one in made:
             one.add(slab.array, slab.first)
+    if not made:
+        raise ValueError("no slab came; all those of ScanFile.slabs are needed")
     return [Volume(one.out, Grid(size, affine)) for one, (size, _, affine) in zip(made, sizes, strict=True)]
 
 

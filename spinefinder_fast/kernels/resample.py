@@ -50,9 +50,6 @@ def resample_grid(
 class SlabResampler:
     """`resample_grid` of a volume that comes in slabs, of which none is kept: the same numbers, and to the bit where
     each is more than one voxel thick or cut across the slowest axis in memory.
-
-    Attributes:
-        out: (x, y, z) float32, C order; whole when every slab was added.
     """
 
     def __init__(self, shape: Sequence[int], size: Sequence[int], step: Sequence[float], axis: int) -> None:
@@ -68,7 +65,7 @@ class SlabResampler:
         """
         self._shape = _arrays.need_int3("shape", shape, 1)
         new, self._taps = _need_taps(self._shape, size, step)
-        self.out = np.empty(new, np.float32)
+        self._out = np.empty(new, np.float32)
         self._axis = axis
         first, weight = self._taps[axis]
         # Of each new voxel the first and the last old one that counts.
@@ -79,6 +76,19 @@ class SlabResampler:
         self._open = np.ones(len(first), bool)
         self._seen = (0, 0)
         self._edge: tuple[NDArray[Any], int] | None = None
+
+    @property
+    def out(self) -> NDArray[np.float32]:
+        """(x, y, z) float32, C order: the result.
+
+        Raises:
+            ValueError: not every slab was added.
+        """
+        if self._open.any():
+            raise ValueError(
+                f"{self._open.sum()} of {len(self._open)} new slices lack their slabs; add every slab first"
+            )
+        return self._out
 
     def add(self, slab: NDArray[Any], first: int, *, threads: int | None = None) -> None:
         """Take the next slab in: one at either end of the volume, and then what adjoins.
@@ -127,7 +137,7 @@ class SlabResampler:
         taps = list(self._taps)
         old, weight = taps[self._axis]
         taps[self._axis] = old[begin:end] - first, weight[begin:end]
-        _run(part, taps, self._cut(self.out, begin, end), threads)
+        _run(part, taps, self._cut(self._out, begin, end), threads)
 
     def _cut(self, array: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
         return array[tuple(slice(start, stop) if axis == self._axis else slice(None) for axis in range(3))]

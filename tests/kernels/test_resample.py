@@ -86,6 +86,15 @@ def test_a_slab_that_does_not_continue_the_volume_is_refused():
         SlabResampler((4, 5, 7), (4, 5, 3), (1, 1, 2), 2).add(volume, 0)
 
 
+def test_a_result_of_which_slabs_are_missing_is_not_given():
+    resampler = SlabResampler((4, 5, 9), (4, 5, 4), (1, 1, 2), 2)
+    resampler.add(np.zeros((4, 5, 5), np.int16), 0)
+    with pytest.raises(ValueError, match="of 4 new slices lack their slabs"):
+        _ = resampler.out
+    resampler.add(np.zeros((4, 5, 4), np.int16), 5)
+    assert not resampler.out.any()
+
+
 @settings(deadline=None, max_examples=30)
 @given(cases())
 def test_it_is_torch_s_antialiased_interpolation(case):

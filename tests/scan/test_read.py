@@ -130,6 +130,12 @@ def test_however_it_is_stored_slabs_give_the_volume_and_the_values_of_the_whole(
     assert (sample(scan, points) > -1000).mean() > 0.2  # there was something to see
 
 
+def test_without_its_slabs_a_scan_is_not_resampled(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "a.nii", hu(), Grid.from_spacing(SHAPE))
+    with pytest.raises(ValueError, match="no slab came"):
+        resample_slabs([], open_scan(tmp_path / "a.nii").grid, (1.0,))
+
+
 @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
 def test_the_grid_alone(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a{ending}"
