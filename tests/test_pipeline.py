@@ -24,10 +24,11 @@ from spinefinder_fast.volume import AIR_HU, WINDOW_SCALE_HU, Volume
     [
         ("C4", "C7", 1.0),
         ("T3", "T9", 1.0),
-        # Where the gaps above and below a vertebra differ (C2, T11) or the spine bends (L3 to S1), the middle of the
-        # discs is not the centroid: the dense annotation's own error, which no network can mend.
+        # Where the gaps above and below a vertebra differ (C2, T11) or the spine bends (L3 to S1, and at C2, which
+        # lies in front of C1), the middle of the discs is not the centroid: the dense annotation's own error, which no
+        # network can mend.
         ("T8", "L1", 1.5),
-        ("C1", "C7", 2.0),
+        ("C1", "C7", 2.5),
         ("T11", "S2", 4.0),
     ],
 )

@@ -11,7 +11,7 @@ from spinefinder_fast import anatomy
 from spinefinder_fast.dataset.masks import body_centroid, centroids_of_masks, is_mask_folder
 from spinefinder_fast.errors import AnnotationError
 from spinefinder_fast.geometry import Grid
-from spinefinder_fast.phantom.anatomy import _atlas, _dens, _posterior, _vertebra
+from spinefinder_fast.phantom.anatomy import _atlas, _dens, _posterior, _shoulders_of_axis, _vertebra
 from spinefinder_fast.phantom.canvas import Canvas
 from spinefinder_fast.phantom.person import Person, draw_person
 from spinefinder_fast.scan import write_nifti
@@ -40,8 +40,10 @@ def vertebra(
         if name == "C1":
             canvas.paint(_atlas(canvas, person), 1)
         else:
-            dens = _dens(canvas, person)[: 3 if whole else 1] if name == "C2" else []
-            _vertebra(canvas, person, i, [*dens, *(_posterior(canvas, person, i) if whole else [])])
+            parts = [_dens(canvas, person)] if name == "C2" else []
+            if whole:
+                parts += [*(_shoulders_of_axis(canvas, person) if name == "C2" else []), *_posterior(canvas, person, i)]
+            _vertebra(canvas, person, i, parts)
         painted.append(canvas.tissue > 0)
     return painted[0], painted[1], Grid.from_spacing(shape, spacing_mm, tuple(origin.tolist()))
 
