@@ -11,6 +11,7 @@ from stubs import labelled_scan, true_model
 
 from spinefinder_fast import Grid, Scan, locate, make_phantom, pipeline
 from spinefinder_fast.detection import detect
+from spinefinder_fast.discs import dense_labels
 from spinefinder_fast.identification import identify
 from spinefinder_fast.networks.identification import SLICES, TARGET
 from spinefinder_fast.ordering.numbering import CERTAIN
@@ -24,11 +25,10 @@ from spinefinder_fast.volume import AIR_HU, WINDOW_SCALE_HU, Volume
     [
         ("C4", "C7", 1.0),
         ("T3", "T9", 1.0),
-        # Where the gaps above and below a vertebra differ (C2, T11) or the spine bends (L3 to S1, and at C2, which
-        # lies in front of C1), the middle of the discs is not the centroid: the dense annotation's own error, which no
-        # network can mend.
+        # Where the gaps above and below a vertebra differ (C2, T11) or the spine bends (L3 to S1), the middle of the
+        # discs is not the centroid: the dense annotation's own error, which no network can mend.
         ("T8", "L1", 1.5),
-        ("C1", "C7", 2.5),
+        ("C1", "C7", 2.0),
         ("T11", "S2", 4.0),
     ],
 )
@@ -37,7 +37,14 @@ def test_with_networks_that_know_the_truth_the_faithful_pipeline_finds_it(first,
     found = locate(labelled_scan(phantom.spine, phantom.grid), true_model(), procedure=FAITHFUL)
     assert found.names == phantom.spine.names
     errors = np.linalg.norm(found.lps() - phantom.spine.lps(), axis=1)
-    assert errors.max() < bound_mm
+    # C2 lies in front of C1, where the spine bends most.
+    assert (errors < np.where(np.array(found.names) == "C2", 2.5, bound_mm)).all()
+    # What is wrong is the annotation alone: of its voxels the pipeline finds the very middle.
+    grid, spine = phantom.grid, phantom.spine
+    labels = np.array([v.label for v in spine])
+    dense = dense_labels(labels, grid.to_voxel(spine.lps()), grid.shape, grid.spacing_mm)
+    middles = [np.median(grid.to_lps(np.argwhere(dense == label)), axis=0) for label in labels]
+    assert found.lps() == pytest.approx(np.array(middles), abs=0.01)
 
 
 @pytest.mark.parametrize(("first", "last"), [("C4", "C7"), ("T3", "T9"), ("T8", "L1"), ("T11", "S2")])

@@ -4,7 +4,7 @@
 OPENKBP is a clone of https://github.com/ababier/open-kbp (Babier et al. 2021, MIT licence): CTs of 340 patients before
 radiotherapy of head and neck, from several hospitals, on voxels of about 3.9 x 3.9 x 2.5 mm, cut to the slices and the
 body that were irradiated. OUT gets two folders of scans with centroids as VerSe writes them: ``looked_at``, patients 1
-to 240, by which the package was improved, and ``test``, those from 241 on, by which nothing was chosen. Then
+to 240, by which the package was improved, and ``test``, those from 241 on, which judge what is released. Then
 
     spinefinder predict OUT/test -o RESULTS; spinefinder evaluate RESULTS OUT/test
 

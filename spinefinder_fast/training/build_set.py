@@ -126,7 +126,7 @@ def _write_phantom(i: int, table: dict[str, Any], data: Path, output: Path) -> N
 
 def _write_head(i: int, table: dict[str, Any], data: Path, output: Path) -> None:
     """One more phantom, with its head in view: few of the others show one."""
-    _write_random_phantom(f"head_{i:03}", np.random.default_rng((table["seed"], 0, i)), "head", table, output)
+    _write_random_phantom(f"head_{i:03}", np.random.default_rng((table["seed"], i, 1)), "head", table, output)
 
 
 def _write_random_phantom(

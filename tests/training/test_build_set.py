@@ -165,7 +165,7 @@ def test_an_ingredient_is_left_out_of_phantoms(tmp_path):
 
 def test_heads_are_phantoms_with_their_head_in_view(tmp_path):
     build(
-        {"set": {"seed": 1, "spacing_mm": 4.0, "real": [], "labelmaps": [], "phantoms": 0, "heads": 2}},
+        {"set": {"seed": 1, "spacing_mm": 4.0, "real": [], "labelmaps": [], "phantoms": 1, "heads": 2}},
         tmp_path,
         tmp_path / "set",
     )
@@ -176,6 +176,11 @@ def test_heads_are_phantoms_with_their_head_in_view(tmp_path):
         assert truth.names[0] == "C1"
         assert grid.contains(truth.lps()[:1]).all()
         assert not grid.contains(truth.lps()[8:9]).any()
+    # And another person than the phantom of that number.
+    phantom = read_centroids(tmp_path / "set" / "synthetic" / "phantom_000_ctd.json")
+    head = read_centroids(tmp_path / "set" / "synthetic" / "head_000_ctd.json")
+    gaps = [np.linalg.norm(np.diff(spine.lps()[:7], axis=0), axis=1) for spine in (phantom, head)]
+    assert np.abs(gaps[0] - gaps[1]).max() > 0.1
 
 
 def test_a_set_that_judges_asks_only_for_what_is_in_view(tmp_path):
