@@ -219,7 +219,11 @@ def _parts(pieces: Iterator[bytes], sizes: Sequence[int], warnings: list[str]) -
         yield part
     while more():
         if found > needed + _PIECE:
-            raise ScanError("E_TOO_MUCH_DATA", f"more data than the {needed:,} bytes the header states")
+            raise ScanError(
+                "E_TOO_MUCH_DATA",
+                f"more data than the {needed:,} bytes the header states: one of them is another scan's; "
+                "convert or copy the file again",
+            )
     if not whole:
         raise ScanError("E_TRUNCATED", f"the gzip stream ends early, after {found:,} bytes; copy the file again")
     line = f"W_TRAILING: {found - needed:,} bytes follow the pixels and were ignored"

@@ -235,10 +235,14 @@ class _Values:
             warnings.append(f"W_NONFINITE: {self._broken:,} voxels were no number and became {_AIR_HU} HU")
         low, high = self._low, self._high
         if low == high:
-            raise ScanError("E_CONSTANT", f"every voxel is {low:g}")
+            raise ScanError("E_CONSTANT", f"every voxel is {low:g}: there is no image; export the scan again")
         # A tight crop may hold no air at all, so only a scale that leaves no room for bone is refused.
         if low > -200 and high <= 255:
-            raise ScanError("E_NOT_HU", f"voxels range from {low:g} to {high:g}: not Hounsfield units")
+            raise ScanError(
+                "E_NOT_HU",
+                f"voxels range from {low:g} to {high:g}, Hounsfield units are needed; export the CT itself, "
+                "not a windowed picture of it, a mask or an MRI",
+            )
         if low >= 0:
             warnings.append(f"W_NOT_HU: no voxel is below 0 HU (range {low:g} to {high:g}); is an offset missing?")
         return warnings
