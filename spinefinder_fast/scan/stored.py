@@ -42,7 +42,10 @@ def rescale(array: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]
     copied.
     """
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if native.dtype.kind == "f" or not (float(slope).is_integer() and float(intercept).is_integer()):
+    # Whole numbers that a header can hold and no scanner writes are not for integer arithmetic.
+    whole = float(slope).is_integer() and float(intercept).is_integer()
+    whole = whole and abs(slope) < 2**15 and abs(intercept) < 2**30
+    if native.dtype.kind == "f" or not whole:
         if (slope, intercept) == (1.0, 0.0):
             return native.astype(np.float32, copy=False)
         return (native * np.float64(slope) + np.float64(intercept)).astype(np.float32)

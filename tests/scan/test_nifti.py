@@ -120,6 +120,15 @@ def test_fractional_slope(tmp_path: Path) -> None:
     np.testing.assert_allclose(scan.file_grid.reorientation().undo(scan.array), oracle, rtol=1e-6)
 
 
+def test_a_damaged_slope_is_an_error_of_the_scan(tmp_path: Path) -> None:
+    # A constant 0 fits every number type, whatever it is multiplied by.
+    image = nibabel.Nifti1Image(np.zeros((8, 8, 8), np.int16), np.eye(4))
+    image.header.set_slope_inter(1e38, 0)
+    nibabel.save(image, tmp_path / "a.nii")
+    with pytest.raises(ScanError, match="E_CONSTANT"):
+        read_scan(tmp_path / "a.nii")
+
+
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
 def test_a_file_cut_anywhere_is_refused(tmp_path: Path, ending: str) -> None:
     whole = save(tmp_path / f"a{ending}", np.random.default_rng(0).integers(-1000, 1000, SHAPE, np.int16), affine_ras())
