@@ -120,7 +120,9 @@ def random_phantom(
     top, bottom = (person.index(level) for level in _draw_levels(rng, region))
     z = person.centroids[:, 2]
     high = z[top] + rng.uniform(-8, 40) if top else z[0] + rng.uniform(5, 150)
-    low = z[bottom] - (rng.uniform(-8, 40) if person.kinds[bottom] < 25 else rng.uniform(-8, 70))
+    # Of two vertebrae not both are cut away: there would be no centroid in view.
+    least = -8 if bottom - top > 1 else 2
+    low = z[bottom] - rng.uniform(least, 40 if person.kinds[bottom] < 25 else 70)
     shown = person.centroids[top : bottom + 1]
     centre = 0.5 * (shown.min(axis=0) + shown.max(axis=0))[:2]
     kind = rng.random()

@@ -107,6 +107,8 @@ def test_random_phantoms_hold_vertebrae_and_differ() -> None:
         assert phantom.array.size <= 1.1 * 300_000
         seen.add((phantom.spine.names[0], phantom.spine.names[-1]))
     assert len(seen) > 6
+    # Two vertebrae of the chest, close together.
+    assert len(random_phantom(np.random.default_rng((19, 106))).spine)
 
 
 def test_a_region_may_be_asked_for() -> None:
