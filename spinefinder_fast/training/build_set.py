@@ -5,9 +5,10 @@
 
 DATA holds ``scans/<id>/{ct.nii.gz, centroids.json}`` and ``labelmaps/`` with its ``index.json``; docs/weights.md says
 what they are and where they come from. The recipe's ``[set]`` table names what is taken. OUTPUT gets the folder
-``synthetic``, of scans that are rendered, and ``real/<id>`` for every real scan to train on, where what is rendered
-from a label map of the same patient lies too; all with centroids as VerSe writes them. No patient is in both, and none
-of those that are held out in either: so networks that learnt from ``synthetic`` alone may be judged by any real scan.
+``synthetic``, of scans that are rendered, and ``real/<id>`` for every patient with a real scan to train on, named
+after the first, where his other scans and what is rendered from his label map lie too; all with centroids as VerSe
+writes them. No patient is in both, and none of those that are held out in either: so networks that learnt from
+``synthetic`` alone may be judged by any real scan.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ PHANTOM_MM: Final = 2.0
 SYNTHETIC, REAL = "synthetic", "real"
 """Folders of the set."""
 
+RENDERED: Final = "map_"
+"""Begins the names of what is rendered from a label map."""
+
 INGREDIENTS: Final = ("postures", "narrow fields of view", "variants", *WITHOUT)
 """What a recipe's ``without`` may leave out, to learn what it is worth. Of a real scan's crops none is left out."""
 
@@ -89,9 +93,16 @@ def build(recipe: dict[str, Any], data: Path, output: Path, processes: int = 1) 
             done.result()
 
 
+def whole_scans(folder: Path) -> list[str]:
+    """The real scans of which a patient's folder of the set holds crops."""
+    first = "_00_ct.nii.gz"
+    names = (path.name.removesuffix(first) for path in sorted(folder.glob(f"*{first}")))
+    return [name for name in names if not name.startswith(RENDERED)]
+
+
 def _write_crops(name: str, table: dict[str, Any], data: Path, output: Path) -> None:
     """A real scan and random fields of view of it."""
-    folder = output / REAL / name
+    folder = output / REAL / (_scan_of(name, table) or name)
     rng = _rng_of(name, table)
     scan, spine = real_scan(data / "scans" / name)
     for i in range(table["crops_per_scan"]):
@@ -117,7 +128,7 @@ def _write_renders(name: str, table: dict[str, Any], data: Path, output: Path) -
         if "narrow fields of view" in without:
             box = EVERYTHING[0], EVERYTHING[1], box[2]
         hu = render(tissue[box], scaled.spacing_mm, rng, draw_look(rng, without=without))
-        _write_resampled(folder, f"map_{name}_{i:02}", hu, _boxed(scaled, box), grown, EVERYTHING, table)
+        _write_resampled(folder, f"{RENDERED}{name}_{i:02}", hu, _boxed(scaled, box), grown, EVERYTHING, table)
 
 
 def _write_phantom(i: int, table: dict[str, Any], data: Path, output: Path) -> None:
@@ -151,10 +162,10 @@ def _rng_of(name: str, table: dict[str, Any]) -> np.random.Generator:
     return np.random.default_rng((table["seed"], crc32(name.encode())))
 
 
-def _scan_of(labelmap: str, table: dict[str, Any]) -> str | None:
-    """The real scan to train on of the patient whose label map this is."""
+def _scan_of(name: str, table: dict[str, Any]) -> str | None:
+    """The first real scan to train on of the patient whose label map or scan this is."""
     patients = table.get("patients", {})
-    patient = patients.get(labelmap, labelmap)
+    patient = patients.get(name, name)
     return next((scan for scan in table["real"] if patients.get(scan, scan) == patient), None)
 
 

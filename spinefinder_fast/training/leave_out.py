@@ -27,7 +27,7 @@ from spinefinder_fast.networks.weights import Kind, load_model
 from spinefinder_fast.procedure import DEFAULT
 from spinefinder_fast.scan import read_grid
 from spinefinder_fast.spine import Spine
-from spinefinder_fast.training.build_set import REAL, SYNTHETIC
+from spinefinder_fast.training.build_set import REAL, SYNTHETIC, whole_scans
 from spinefinder_fast.training.run import train_model
 from spinefinder_fast.training.settings import PAPER, TrainingSettings, read_recipe
 from spinefinder_fast.training.volumes import entries_of
@@ -76,7 +76,7 @@ def leave_out(
         train_model(entries_of(seen, "train"), [], settings, folder, start=start, store=store, provenance=about)
         if len(settings) < len(KINDS):
             continue
-        wanted = [entries[name] for name in left_out]
+        wanted = [entries[name] for patient in left_out for name in whole_scans(built / REAL / patient)]
         model = load_model(folder)
         for results, procedure in WAYS.items():
             predicted = predict_batch([entry.scan for entry in wanted], output / results, model, procedure=procedure)

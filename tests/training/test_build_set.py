@@ -11,7 +11,7 @@ from spinefinder_fast import Grid, Spine, Vertebra, anatomy, make_phantom, read_
 from spinefinder_fast.phantom import Tissue
 from spinefinder_fast.scan import write_nifti
 from spinefinder_fast.training import build_set
-from spinefinder_fast.training.build_set import build, check_split, label_map, random_box, with_ends
+from spinefinder_fast.training.build_set import build, check_split, label_map, random_box, whole_scans, with_ends
 from spinefinder_fast.training.labelmaps import reposed, tissue_map
 
 RECIPES = Path(build_set.__file__).with_name("recipes")
@@ -228,6 +228,10 @@ def test_a_set_is_built_from_scans_label_maps_and_phantoms(tmp_path):
     build({"set": {**table, "phantoms": 0, "patients": {"m": "b"}}}, data, tmp_path / "patients")
     assert not (tmp_path / "patients" / "synthetic").exists()
     assert sorted(p.parent.name for p in (tmp_path / "patients").rglob("map_m_*_ct.nii.gz")) == ["b", "b"]
+    # So does another scan of his.
+    build({"set": {**table, "phantoms": 0, "patients": {"m": "p", "a": "p", "b": "p"}}}, data, tmp_path / "one")
+    assert [p.name for p in (tmp_path / "one" / "real").iterdir()] == ["a"]
+    assert whole_scans(tmp_path / "one" / "real" / "a") == ["a", "b"]
 
 
 def test_vertebrae_move_with_the_body_that_is_posed_anew():

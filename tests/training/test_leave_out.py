@@ -26,11 +26,12 @@ def test_names_are_dealt_so_that_each_is_in_one_fold():
 
 
 def test_no_scan_is_judged_by_weights_that_saw_it(tmp_path, monkeypatch):
-    for i, name in enumerate(("ann", "ben", "cat")):
+    # Of Ann there are two scans.
+    for i, name in enumerate(("ann", "ben", "ann2", "cat")):
         phantom = make_phantom("T12", "L2", spacing_mm=4.0, seed=i)
-        of_set = tmp_path / "set" / "real" / name if i < 2 else tmp_path / "set" / "synthetic"
+        of_set = tmp_path / "set" / "real" / name[:3] if i < 3 else tmp_path / "set" / "synthetic"
         for folder, file in ((of_set, f"{name}_00_ct"), (tmp_path / "scans" / name, f"{name}_ct")):
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             write_nifti(folder / f"{file}.nii.gz", phantom.array, phantom.grid)
             write_verse_json(folder / f"{file}d.json", phantom.spine)
     train_model(entries_of([tmp_path / "set" / "synthetic"], "train"), [], SETTINGS, tmp_path / "start")
@@ -45,17 +46,18 @@ def test_no_scan_is_judged_by_weights_that_saw_it(tmp_path, monkeypatch):
     page = leave_out(SETTINGS, tmp_path / "set", tmp_path / "scans", tmp_path / "start", tmp_path / "out", 2)
     assert seen == [
         {"cat_00_ct.nii.gz", "ben_00_ct.nii.gz"},
-        {"cat_00_ct.nii.gz", "ann_00_ct.nii.gz"},
+        {"cat_00_ct.nii.gz", "ann_00_ct.nii.gz", "ann2_00_ct.nii.gz"},
     ]
     assert page is not None
     assert page.exists()
     assert (page.parent / LADDERS).read_bytes().startswith(b"\x89PNG")
     judged = {case["scan"] for case in json.loads(page.with_suffix(".json").read_text())["cases"]}
-    assert judged == {"ann_ct", "ben_ct"}
+    assert judged == {"ann_ct", "ann2_ct", "ben_ct"}
     assert (tmp_path / "out" / "results_median" / "evaluation.json").exists()
     with (page.parent / WHERE).open(newline="") as file:
         where = list(csv.DictReader(file))
     assert [(row["scan"], row["centroids"], row["searched"]) for row in where] == [
+        ("ann2", "3", "1.0"),
         ("ann", "3", "1.0"),
         ("ben", "3", "1.0"),
     ]
