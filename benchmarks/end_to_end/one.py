@@ -116,6 +116,7 @@ def windows(scan: str, weights: str | None, overlaps: list[float], warm: int) ->
 
     model = load_model(weights)
     eager, _ = load_network("detection", Path(weights) if weights else DEFAULT_FOLDER)
+    eager = eager.to(model.dtype)
     grid_mm = model.detection_spacing_mm or model.spacing_mm
     volume = resample(read_scan(scan), grid_mm)
 
@@ -125,6 +126,7 @@ def windows(scan: str, weights: str | None, overlaps: list[float], warm: int) ->
 
     def theirs(network: Any, overlap: float) -> Any:
         seen = torch.from_numpy(normalise(volume.array, normalisation(volume.array, model.intensity)))[None, None]
+        seen = seen.to(model.dtype)
         with torch.inference_mode():
             logits = sliding_window_inference(seen, PATCH, BATCH, network, overlap=overlap)
         return logits[0].argmax(dim=0).numpy().astype(np.uint8)
@@ -141,7 +143,7 @@ def windows(scan: str, weights: str | None, overlaps: list[float], warm: int) ->
     for form, network in (("eager", eager), ("TorchScript", model.detection)):
         with torch.inference_mode():
             for _ in range(2):  # TorchScript optimises itself in the first two
-                network(torch.zeros(BATCH, 1, *PATCH))
+                network(torch.zeros(BATCH, 1, *PATCH, dtype=model.dtype))
         for overlap in overlaps:
             seconds, mask = _timed(lambda network=network, overlap=overlap: theirs(network, overlap), 1)  # type: ignore[misc]
             a, b = our_mask[inside].astype(bool), mask[inside].astype(bool)
