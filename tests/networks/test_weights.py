@@ -49,7 +49,7 @@ def test_a_model_is_both_networks_and_named_by_their_hashes(folder):
     networks = read_manifest(folder)["networks"]
     assert model.spacing_mm == 2.0
     assert model.id.split("+") == [networks[k]["sha256"][:8] for k in SPECS]
-    assert model.detection(torch.zeros(1, 1, 16, 16, 16)).shape == (1, 2, 16, 16, 16)
+    assert model.detection(torch.zeros(1, 1, 16, 16, 16, dtype=model.dtype)).shape == (1, 2, 16, 16, 16)
 
 
 def test_the_slice_step_is_stored_and_without_one_it_is_the_papers(folder):
