@@ -8,7 +8,8 @@ which the Imaging Data Commons or its publisher has it, and its centroids, LPS m
 found bodies, then looked at one by one: levels by the dens, the first and the last rib and the sacrum, wrong ones
 named anew, missed ones added. So expect names to be right and places to be some 3 mm off.
 
-SERIES holds a folder of DICOM slices (or a file) of each, ``<id>``; those that it lacks are left out and told. OUT gets
+SERIES holds a folder of DICOM slices (or a file ``<id>.nii.gz``) of each, ``<id>``; where `annotated.json` names an
+AcquisitionNumber, of the slices of that one. Those that it lacks are left out and told. OUT gets
 ``train/<id>`` and ``test/<id>``, each with ``ct.nii.gz`` and ``centroids.json``. Only what is CC BY or CC BY-SA is to
 train on; the others are under licences that allow no more than to measure, or none is known. No patient is in both.
 """

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,16 @@ def test_the_list_keeps_patients_and_licences_apart() -> None:
     assert all(re.fullmatch(r"CC BY(-SA)? \d\.0", s.licence) for s in train)
     for scan in scans:
         assert re.fullmatch(r"[\d.]+", scan.series)
+
+
+def test_the_recipe_trains_on_them_and_knows_whose_they_are() -> None:
+    table = tomllib.loads((Path(annotated.__file__).with_name("recipes") / "synthetic.toml").read_text())["set"]
+    train = [s for s in annotated_scans() if s.use == "train"]
+    assert {s.name for s in train} <= set(table["real"])
+    assert not {s.name for s in annotated_scans() if s.use == "test"} & set(table["real"])
+    for one, other in combinations(train, 2):
+        same = table["patients"].get(one.name, one.name) == table["patients"].get(other.name, other.name)
+        assert same == (one.patient == other.patient), (one.name, other.name)
 
 
 def test_the_levels_follow_each_other_down_the_spine() -> None:
